@@ -1,0 +1,100 @@
+# Everything a contributor runs; .ci/run calls the same targets.
+#   make demo [BACKEND=python] [ARGS="--json"]   make dev   make test [ARGS="-k qos1"]   make lint   make fmt
+#   make wheels   make test-pure   make bench   make bench-peers   make clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BACKEND ?= native
+ARGS ?=
+
+BIN := $(VENV)/bin
+DEV := $(VENV)/.dev
+DEMO := $(VENV)/.demo
+PURE := build/pure
+CORE := Cargo.toml $(wildcard Cargo.lock) rust-toolchain.toml rust/Cargo.toml $(shell find rust/src -name '*.rs')
+HAVE_CARGO := $(shell command -v cargo)
+# The crates see the interpreter they are built for, by one name, so that nothing is compiled twice.
+CARGO := PYO3_PYTHON=$(abspath $(BIN)/python) cargo
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo dev test test-python test-rust test-pure lint fmt wheels bench bench-peers clean
+.DELETE_ON_ERROR:
+
+# --- environments: each has a stamp file, newer than what it was made from
+
+$(BIN)/maturin:
+	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade pip 'maturin>=1.9,<2'
+
+$(DEV): pyproject.toml $(CORE) | $(BIN)/maturin
+	@echo "==> compiling the core (release) and installing it editable into $(VENV)"
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin --quiet develop --release --extras cli,broker,test,bench
+	@touch $(DEMO) $(DEV)
+
+dev: $(DEV)
+
+ifdef HAVE_CARGO
+$(DEMO): pyproject.toml $(CORE) | $(BIN)/maturin
+	@echo "==> compiling the core, once (a minute or two), and installing it into $(VENV)"
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin --quiet develop --release --extras cli,broker
+	@touch $@
+else
+DEMO_FLAGS := --backend python
+$(DEMO): pyproject.toml $(shell find python -name '*.py') packaging/pure/hatch_build.py
+	@echo "==> no cargo here, so no compiled core: the demo runs on the pure wheel" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade pip
+	@$(PIP) install --force-reinstall "./packaging/pure[cli,broker]"
+	@touch $@
+endif
+DEMO_FLAGS ?= --backend $(BACKEND)
+
+demo: $(DEMO)
+	@$(BIN)/cascade-mqtt demo $(DEMO_FLAGS) $(ARGS)
+
+# --- checks
+
+test: test-python test-rust
+
+test-python: $(DEV)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-rust: $(DEV)
+	cargo test --quiet
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cargo fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --quiet --all-targets --features python -- -D warnings
+
+fmt: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	cargo fmt --all
+
+wheels: $(BIN)/maturin
+	rm -rf dist
+	$(BIN)/maturin --quiet build --release --out dist --interpreter $(BIN)/python
+	$(PIP) wheel --no-deps --wheel-dir dist ./packaging/pure
+	@ls dist
+
+# The same suite on the pure wheel, in an environment that has never seen the compiled one.
+test-pure: wheels
+	rm -rf $(PURE)
+	$(BIN)/python -m venv $(PURE)
+	$(PURE)/bin/python -m pip --disable-pip-version-check --quiet install "$$(echo dist/*-none-any.whl)[cli,broker,test]"
+	CASCADE_TEST_BACKENDS=python $(PURE)/bin/python -m pytest $(ARGS)
+
+bench: $(DEV)
+	$(BIN)/python -m pytest --benchmark $(ARGS)
+
+bench-peers: $(DEV)
+	$(BIN)/python -m pytest --benchmark -k peers $(ARGS)
+
+clean:
+	rm -rf build dist target .mypy_cache .pytest_cache .ruff_cache .benchmarks $(VENV)
+	find python -name '*.so' -delete
