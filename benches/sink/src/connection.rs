@@ -1,0 +1,195 @@
+//! One client: what arrived is counted and acknowledged.
+
+use std::{
+    collections::HashSet,
+    io::{self, ErrorKind, Read, Write},
+    path::Path,
+};
+
+use mio::net::TcpStream;
+
+use crate::{
+    Totals,
+    source::Source,
+    wire::{self, Malformed, Packet},
+};
+
+const OUT_BYTES: usize = 256 * 1024;
+
+pub struct Connection {
+    stream: TcpStream,
+    /// The start of a packet whose end has not arrived.
+    carry: Vec<u8>,
+    out: Vec<u8>,
+    written: usize,
+    level: u8,
+    /// QoS 2 packet ids seen and not released: a second PUBLISH of one is not counted.
+    unreleased: HashSet<u16>,
+    subscribed: Option<Vec<u8>>,
+    source: Option<Source>,
+}
+
+impl From<Malformed> for io::Error {
+    fn from(_: Malformed) -> Self {
+        io::Error::from(ErrorKind::InvalidData)
+    }
+}
+
+impl Connection {
+    pub fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            carry: Vec::new(),
+            out: Vec::new(),
+            written: 0,
+            level: 4,
+            unreleased: HashSet::new(),
+            subscribed: None,
+            source: None,
+        }
+    }
+
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Reads and answers until the socket has nothing more. `buffer` is shared by all connections.
+    pub fn read(&mut self, buffer: &mut Vec<u8>, totals: &mut Totals) -> io::Result<()> {
+        loop {
+            let kept = self.carry.len();
+            if kept * 2 > buffer.len() {
+                buffer.resize(kept * 4, 0);
+            }
+            let got = match self.stream.read(&mut buffer[kept..]) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(got) => got,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            buffer[..kept].copy_from_slice(&self.carry);
+            let arrived = &buffer[..kept + got];
+            let used = self.take(arrived, totals)?;
+            self.carry.clear();
+            self.carry.extend_from_slice(&arrived[used..]);
+            self.write()?;
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], totals: &mut Totals) -> io::Result<usize> {
+        let mut used = 0;
+        while let Some((packet, size)) = wire::first_packet(&bytes[used..])? {
+            used += size;
+            if packet.kind() == 3 {
+                if self.publish(&packet)? {
+                    totals.publishes += 1;
+                    totals.bytes += size as u64;
+                }
+            } else {
+                self.control(&packet, totals)?;
+            }
+        }
+        Ok(used)
+    }
+
+    /// Acknowledges; false for a QoS 2 message that was counted before.
+    fn publish(&mut self, packet: &Packet<'_>) -> Result<bool, Malformed> {
+        let qos = packet.qos();
+        if qos == 0 {
+            return Ok(true);
+        }
+        let id = packet.publish_id()?;
+        self.acknowledge(if qos == 1 { 0x40 } else { 0x50 }, id);
+        Ok(qos == 1 || self.unreleased.insert(id))
+    }
+
+    fn acknowledge(&mut self, first: u8, id: u16) {
+        let [high, low] = id.to_be_bytes();
+        self.out.extend_from_slice(&[first, 2, high, low]);
+    }
+
+    fn control(&mut self, packet: &Packet<'_>, totals: &mut Totals) -> io::Result<()> {
+        match packet.kind() {
+            1 => {
+                self.level = wire::connect_level(packet.body)?;
+                let connack: &[u8] = if self.level == 5 {
+                    &[0x20, 3, 0, 0, 0]
+                } else {
+                    &[0x20, 2, 0, 0]
+                };
+                self.out.extend_from_slice(connack);
+            }
+            4 => {
+                totals.acknowledged += 1;
+                if let Some(source) = &mut self.source {
+                    source.acknowledge();
+                }
+            }
+            5 => self.acknowledge(0x62, wire::u16_at(packet.body, 0)?),
+            6 => {
+                let id = wire::u16_at(packet.body, 0)?;
+                self.unreleased.remove(&id);
+                self.acknowledge(0x70, id);
+            }
+            8 => {
+                let filters = wire::filters(packet.body, self.level, 1)?;
+                self.subscribed = filters.last().map(|filter| filter.to_vec());
+                self.suback(0x90, packet.body, &vec![1; filters.len()]);
+            }
+            10 => {
+                let filters = wire::filters(packet.body, self.level, 0)?;
+                self.subscribed = None;
+                let codes = if self.level == 5 {
+                    vec![0; filters.len()]
+                } else {
+                    Vec::new()
+                };
+                self.suback(0xb0, packet.body, &codes);
+            }
+            12 => self.out.extend_from_slice(&[0xd0, 0]),
+            14 => return Err(ErrorKind::UnexpectedEof.into()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn suback(&mut self, first: u8, body: &[u8], codes: &[u8]) {
+        let properties: &[u8] = if self.level == 5 { &[0] } else { &[] };
+        self.out.push(first);
+        wire::put_length(&mut self.out, 2 + properties.len() + codes.len());
+        self.out.extend_from_slice(&body[..2]);
+        self.out.extend_from_slice(properties);
+        self.out.extend_from_slice(codes);
+    }
+
+    /// Begins to send recorded payloads; false where nothing is subscribed.
+    pub fn send(&mut self, total: u64, qos: u8, file: &Path) -> io::Result<bool> {
+        let Some(topic) = &self.subscribed else {
+            return Ok(false);
+        };
+        self.source = Some(Source::open(file, topic, self.level, qos, total)?);
+        Ok(true)
+    }
+
+    /// Writes what waits, and what the source adds, until the socket takes no more.
+    pub fn write(&mut self) -> io::Result<()> {
+        loop {
+            if let Some(source) = &mut self.source {
+                source.fill(&mut self.out, OUT_BYTES);
+            }
+            if self.out.is_empty() {
+                return Ok(());
+            }
+            match self.stream.write(&self.out[self.written..]) {
+                Ok(sent) => self.written += sent,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if self.written == self.out.len() {
+                self.out.clear();
+                self.written = 0;
+            }
+        }
+    }
+}
