@@ -1,0 +1,135 @@
+"""A broker that does as it is told: it speaks bytes over a socket, and does what no real broker would.
+
+It runs on threads of its own, so that it answers while a test blocks its event loop. What it received
+is in ``packets``; what it answers is switched by plain attributes, any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from types import TracebackType
+
+import wire
+from wire import Packet
+
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST
+
+
+class FakePeer:
+    """Accepts every connection; acknowledges all that asks for it, until told otherwise."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.connack = b"\x00\x00"
+        """Flags and return code of the next CONNACK (section 3.2.2); empty: none is sent."""
+        self.greeting = b""
+        """Raw bytes to send behind each CONNACK."""
+        self.puback = True
+        self.pingresp = True
+        self.suback = True
+        self.granted = 1
+        """The return code of SUBACKs (section 3.9.3)."""
+        self.retained: dict[str, bytes] = {}
+        """Sent behind the SUBACK of a SUBSCRIBE that names the topic literally."""
+        self.packets: list[Packet] = []
+        self.connections = 0
+        self._reading = threading.Event()
+        self._reading.set()
+        self._open: set[socket.socket] = set()
+        self._lock = threading.RLock()
+        self._listener = socket.create_server(("127.0.0.1", port))
+        # Small, so that a peer that does not read is soon felt.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        self.host, self.port = self._listener.getsockname()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> FakePeer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def of(self, kind: int) -> list[Packet]:
+        """The packets of one type received so far, over all connections, in order."""
+        with self._lock:
+            return [packet for packet in self.packets if packet.kind == kind]
+
+    def published(self, *, qos: int | None = None) -> list[Packet]:
+        return [packet for packet in self.of(wire.PUBLISH) if qos is None or packet.qos == qos]
+
+    def freeze(self) -> None:
+        """Stop reading, as a stopped process does; the connection stays up."""
+        self._reading.clear()
+
+    def thaw(self) -> None:
+        self._reading.set()
+
+    def send(self, data: bytes) -> None:
+        """Raw bytes to every client."""
+        for client in self._clients():
+            with contextlib.suppress(OSError):
+                client.sendall(data)
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        for client in self._clients():
+            with contextlib.suppress(OSError):
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                client.shutdown(socket.SHUT_RDWR)
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+        self.thaw()
+
+    def _clients(self) -> list[socket.socket]:
+        with self._lock:
+            return list(self._open)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                self._open.add(client)
+                self.connections += 1
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        buffer = bytearray()
+        with client, contextlib.suppress(OSError):
+            while self._reading.wait() and (data := client.recv(65_536)):
+                buffer += data
+                while packet := wire.take(buffer):
+                    with self._lock:
+                        self.packets.append(packet)
+                    if answer := self._answer(packet):
+                        client.sendall(answer)
+        with self._lock:
+            self._open.discard(client)
+
+    def _answer(self, packet: Packet) -> bytes:
+        match packet.kind:
+            case wire.CONNECT if self.connack:
+                return wire.encode(wire.CONNACK, 0, self.connack) + self.greeting
+            case wire.PUBLISH if packet.qos == 1 and self.puback:
+                return wire.acknowledge(wire.PUBACK, packet.packet_id)
+            case wire.SUBSCRIBE if self.suback:
+                codes = bytes([self.granted]) * len(packet.filters)
+                answer = wire.acknowledge(wire.SUBACK, packet.packet_id, codes)
+                for topic in packet.filters:
+                    if topic in self.retained:
+                        answer += wire.publish(topic, self.retained[topic], retain=True)
+                return answer
+            case wire.UNSUBSCRIBE:
+                return wire.acknowledge(wire.UNSUBACK, packet.packet_id)
+            case wire.PINGREQ if self.pingresp:
+                return wire.encode(wire.PINGRESP)
+            case _:
+                return b""
