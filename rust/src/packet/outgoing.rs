@@ -1,0 +1,212 @@
+//! From packets to bytes, appended to a buffer.
+
+use std::error::Error;
+use std::fmt::{self, Display, Formatter};
+
+use bytes::BytesMut;
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{Packet, Subscribe, SubscribeFilter, Unsubscribe};
+
+use super::{MAX_REMAINING, first};
+
+/// CONNECT (MQTT 3.1.1 section 3.1). A password without a username is not sent (section 3.1.2.9).
+#[derive(Debug, Clone, Copy)]
+pub struct Connect<'a> {
+    pub client_id: &'a str,
+    pub keep_alive_s: u16,
+    pub clean_session: bool,
+    pub username: Option<&'a str>,
+    pub password: Option<&'a [u8]>,
+    pub will: Option<WillMessage<'a>>,
+}
+
+/// What the broker publishes when the client vanishes (MQTT 3.1.1 section 3.1.2.5).
+#[derive(Debug, Clone, Copy)]
+pub struct WillMessage<'a> {
+    pub topic: &'a str,
+    pub payload: &'a [u8],
+    pub qos: u8,
+    pub retain: bool,
+}
+
+/// A field of CONNECT that its two-byte length cannot tell (MQTT 3.1.1 section 1.5.3); names the field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldTooLong(pub &'static str);
+
+impl Display for FieldTooLong {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(field) = self;
+        write!(
+            f,
+            "the {field} is over 65535 bytes (MQTT 3.1.1 section 1.5.3)"
+        )
+    }
+}
+
+impl Error for FieldTooLong {}
+
+/// Appends CONNECT; on an error `out` is as it was.
+pub fn connect(out: &mut Vec<u8>, packet: &Connect<'_>) -> Result<(), FieldTooLong> {
+    let mut flags = u8::from(packet.clean_session) << 1;
+    let mut fields = vec![("identifier", packet.client_id.as_bytes())];
+    if let Some(will) = &packet.will {
+        flags |= 0b100 | (will.qos << 3) | (u8::from(will.retain) << 5);
+        fields.push(("will's topic", will.topic.as_bytes()));
+        fields.push(("will's payload", will.payload));
+    }
+    if let Some(username) = packet.username {
+        flags |= 0x80;
+        fields.push(("username", username.as_bytes()));
+        if let Some(password) = packet.password {
+            flags |= 0x40;
+            fields.push(("password", password));
+        }
+    }
+    let mut body = Vec::with_capacity(256);
+    body.extend_from_slice(b"\0\x04MQTT\x04");
+    body.push(flags);
+    body.extend_from_slice(&packet.keep_alive_s.to_be_bytes());
+    for (name, field) in fields {
+        let size = u16::try_from(field.len()).map_err(|_| FieldTooLong(name))?;
+        body.extend_from_slice(&size.to_be_bytes());
+        body.extend_from_slice(field);
+    }
+    let (header, size) = fixed_header(first::CONNECT, body.len());
+    out.extend_from_slice(&header[..size]);
+    out.extend_from_slice(&body);
+    Ok(())
+}
+
+/// The bytes of a whole PUBLISH frame; `None` where MQTT cannot carry it (sections 1.5.3 and 2.2.3).
+#[inline]
+pub fn publish_size(topic_len: usize, payload_len: usize, qos: u8) -> Option<usize> {
+    let body = publish_body(topic_len, payload_len, qos)?;
+    Some(1 + digits(body) + body)
+}
+
+#[inline]
+fn publish_body(topic_len: usize, payload_len: usize, qos: u8) -> Option<usize> {
+    let id = if qos == 0 { 0 } else { 2 };
+    let body = payload_len.checked_add(2 + topic_len + id)?;
+    (topic_len <= crate::topic::MAX_BYTES && body <= MAX_REMAINING).then_some(body)
+}
+
+/// Appends one PUBLISH frame and returns its size in bytes; `None`, and nothing appended, where MQTT cannot carry it.
+///
+/// `topic` has passed `topic::check_name`; `qos` is 0, 1 or 2. Above QoS 0 the packet identifier is 0 until `patch`.
+#[inline]
+pub fn publish(
+    out: &mut Vec<u8>,
+    topic: &[u8],
+    payload: &[u8],
+    qos: u8,
+    retain: bool,
+) -> Option<usize> {
+    let body = publish_body(topic.len(), payload.len(), qos)?;
+    let (header, size) = fixed_header(first::PUBLISH | (qos << 1) | u8::from(retain), body);
+    let topic_len = u16::try_from(topic.len()).ok()?;
+    out.reserve(size + body);
+    out.extend_from_slice(&header[..size]);
+    out.extend_from_slice(&topic_len.to_be_bytes());
+    out.extend_from_slice(topic);
+    if qos > 0 {
+        out.extend_from_slice(&[0, 0]);
+    }
+    out.extend_from_slice(payload);
+    Some(size + body)
+}
+
+/// Gives a PUBLISH frame above QoS 0, made by `publish`, its identifier and its DUP flag (MQTT 3.1.1 section 3.3.1.1).
+#[inline]
+pub fn patch(frame: &mut [u8], packet_id: u16, dup: bool) {
+    debug_assert!(
+        frame[0] & 0b0110 != 0,
+        "a QoS 0 frame has no packet identifier"
+    );
+    let topic = 2 + frame[1..]
+        .iter()
+        .take_while(|&&byte| byte & 0x80 != 0)
+        .count();
+    let topic_len = usize::from(u16::from_be_bytes([frame[topic], frame[topic + 1]]));
+    let id = topic + 2 + topic_len;
+    frame[id..id + 2].copy_from_slice(&packet_id.to_be_bytes());
+    frame[0] = frame[0] & !first::DUP | if dup { first::DUP } else { 0 };
+}
+
+/// How many bytes a remaining length takes (MQTT 3.1.1 section 2.2.3).
+#[inline]
+fn digits(length: usize) -> usize {
+    match length {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        _ => 4,
+    }
+}
+
+/// The fixed header in a buffer, and how much of that it fills.
+#[inline]
+fn fixed_header(first: u8, mut length: usize) -> ([u8; 5], usize) {
+    let mut header = [first, 0, 0, 0, 0];
+    let last = digits(length);
+    for byte in &mut header[1..last] {
+        *byte = length as u8 | 0x80;
+        length >>= 7;
+    }
+    header[last] = length as u8;
+    (header, last + 1)
+}
+
+/// Appends PUBACK (MQTT 3.1.1 section 3.4).
+#[inline]
+pub fn puback(out: &mut Vec<u8>, packet_id: u16) {
+    let [high, low] = packet_id.to_be_bytes();
+    out.extend_from_slice(&[first::PUBACK, 2, high, low]);
+}
+
+/// Appends SUBSCRIBE for one filter, which has passed `topic::check_filter` (MQTT 3.1.1 section 3.8).
+pub fn subscribe(out: &mut Vec<u8>, packet_id: u16, filter: &str, qos: u8) {
+    let qos = match qos {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    };
+    let filters = vec![SubscribeFilter::new(filter.to_owned(), qos)];
+    append(
+        out,
+        &Packet::Subscribe(Subscribe {
+            pkid: packet_id,
+            filters,
+        }),
+    );
+}
+
+/// Appends UNSUBSCRIBE for one filter, which has passed `topic::check_filter` (MQTT 3.1.1 section 3.10).
+pub fn unsubscribe(out: &mut Vec<u8>, packet_id: u16, filter: &str) {
+    let topics = vec![filter.to_owned()];
+    append(
+        out,
+        &Packet::Unsubscribe(Unsubscribe {
+            pkid: packet_id,
+            topics,
+        }),
+    );
+}
+
+/// Appends PINGREQ (MQTT 3.1.1 section 3.12).
+pub fn pingreq(out: &mut Vec<u8>) {
+    append(out, &Packet::PingReq);
+}
+
+/// Appends DISCONNECT (MQTT 3.1.1 section 3.14).
+pub fn disconnect(out: &mut Vec<u8>) {
+    append(out, &Packet::Disconnect);
+}
+
+fn append(out: &mut Vec<u8>, packet: &Packet) {
+    let mut bytes = BytesMut::new();
+    packet
+        .write(&mut bytes, MAX_REMAINING)
+        .expect("the codec fails over 256 MiB only, and these packets hold one filter at most");
+    out.extend_from_slice(&bytes);
+}
