@@ -1,0 +1,1 @@
+"""Benchmarks: ``pytest --benchmark``. How they measure is in docs/performance.md."""

@@ -1,0 +1,73 @@
+"""The far end of every benchmark: a process that counts what arrives, and tells it on a second port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+__all__ = ["Counts", "FarEnd"]
+
+
+class Counts(NamedTuple):
+    """What the far end has seen since ``reset``; connections: those open now."""
+
+    publishes: int
+    bytes: int
+    acknowledged: int
+    connections: int
+
+
+class FarEnd:
+    """A running cascade-sink; ``port`` is where it speaks MQTT."""
+
+    def __init__(self, program: Path) -> None:
+        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.port, control = map(int, self._process.stdout.readline().split())
+        self._socket = socket.create_connection(("127.0.0.1", control), timeout=10)
+        self._lines = self._socket.makefile("r")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._lines.close()
+        self._socket.close()
+        self._process.communicate()  # it ends when its standard input does
+
+    def counts(self) -> Counts:
+        return self._ask("count")
+
+    def reset(self) -> Counts:
+        return self._ask("reset")
+
+    def send(self, total: int, qos: int, payloads: Path) -> None:
+        """Send ``total`` messages, over and over the lines of ``payloads``, to whoever is subscribed."""
+        self._ask(f"send {total} {qos} {payloads}")
+
+    def wait(self, publishes: int, timeout: float = 60.0) -> Counts:
+        """Block until that many have arrived; fail if it takes ``timeout`` seconds, or if more came."""
+        self._socket.settimeout(timeout)
+        try:
+            counts = self._ask(f"wait {publishes}")
+        except TimeoutError:
+            raise AssertionError(f"not all of {publishes} publishes arrived within {timeout} s") from None
+        finally:
+            self._socket.settimeout(10)
+        assert counts.publishes == publishes
+        return counts
+
+    async def arrived(self, publishes: int, timeout: float = 60.0) -> Counts:
+        """As ``wait``, for clients that need the loop to go on writing."""
+        return await asyncio.to_thread(self.wait, publishes, timeout)
+
+    def _ask(self, command: str) -> Counts:
+        self._socket.sendall(f"{command}\n".encode())
+        return Counts(**json.loads(self._lines.readline()))
