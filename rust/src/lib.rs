@@ -1,0 +1,5 @@
+//! The compiled core of cascade-connector-mqtt.
+
+pub mod json;
+#[cfg(feature = "python")]
+pub mod python;

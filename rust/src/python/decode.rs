@@ -1,0 +1,33 @@
+//! JSON bytes to Python objects.
+
+use jiter::{FloatMode, PartialMode, PythonParse, StringCacheMode};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::json::{self, DecodeError};
+
+/// One JSON value of any type (RFC 8259) from the whole of `data`; an empty payload is an empty dict.
+///
+/// Of a key that comes twice the last value is kept. NaN, infinities, lone surrogate escapes and
+/// integers of more than 4,300 digits are not JSON here.
+pub fn decode_json<'py>(py: Python<'py>, data: &[u8]) -> Result<Bound<'py, PyAny>, DecodeError> {
+    if data.is_empty() {
+        return Ok(PyDict::new(py).into_any());
+    }
+    json::check(data)?;
+    let parse = PythonParse {
+        allow_inf_nan: false,
+        cache_mode: StringCacheMode::Keys,
+        partial_mode: PartialMode::Off,
+        catch_duplicate_keys: false,
+        float_mode: FloatMode::Float,
+    };
+    parse.python_parse(py, data).map_err(|_| DecodeError::NotJson)
+}
+
+/// `decode_json` for tests and benchmarks; raises ValueError with the reason.
+#[pyfunction]
+pub fn decode<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    decode_json(py, data).map_err(|error| PyValueError::new_err(error.as_str()))
+}

@@ -1,0 +1,234 @@
+//! Python objects to JSON, as the json module writes them with `separators=(",", ":")` and
+//! `ensure_ascii=False`, except that NaN and infinities are `null` and lone surrogates U+FFFD.
+//!
+//! Every value and every key is followed by its separator; closing a container overwrites the last.
+
+mod number;
+mod special;
+mod text;
+
+use pyo3::exceptions::{PyOverflowError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+
+use crate::json::MAX_DEPTH;
+
+/// Why a payload cannot be encoded.
+#[derive(Debug)]
+pub enum EncodeError {
+    /// In words, without anything of the payload but the names of types.
+    Unserialisable(String),
+    TooLarge,
+    /// KeyboardInterrupt, SystemExit or the like, raised while Python code of the payload ran: for
+    /// the caller of `publish`, since it is not about the payload.
+    Interrupt(PyErr),
+}
+
+type Encoded = Result<(), EncodeError>;
+
+/// Append a payload: str as UTF-8 and bytes-like objects as they are, None as nothing, all else as JSON.
+///
+/// # Errors
+/// As [`encode_json`]; what has been appended until then stays in `out`.
+pub fn encode_payload(
+    value: &Bound<'_, PyAny>,
+    default: Option<&Bound<'_, PyAny>>,
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Encoded {
+    if value.cast_exact::<PyDict>().is_ok() {
+        encode_json(value, default, limit, out)
+    } else if let Ok(string) = value.cast::<PyString>() {
+        text::with_utf8(string, |utf8| append(utf8.as_bytes(), limit, out))
+    } else if let Ok(bytes) = value.cast::<PyBytes>() {
+        append(bytes.as_bytes(), limit, out)
+    } else if value.is_none() {
+        Ok(())
+    } else if let Some(bytes) = special::buffer(value, limit)? {
+        append(bytes.as_bytes(), limit, out)
+    } else {
+        encode_json(value, default, limit, out)
+    }
+}
+
+fn append(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Encoded {
+    if bytes.len() > limit {
+        return Err(EncodeError::TooLarge);
+    }
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// Append `value` as JSON. `default` is called with what is not known; its result is encoded instead.
+///
+/// # Errors
+/// [`EncodeError::TooLarge`] as soon as more than `limit` bytes are needed.
+pub fn encode_json(
+    value: &Bound<'_, PyAny>,
+    default: Option<&Bound<'_, PyAny>>,
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Encoded {
+    let end = out.len().saturating_add(limit);
+    let mut encoder = Encoder { out, end, default };
+    encoder.value(value, 0)?;
+    encoder.out.pop();
+    if encoder.out.len() > end { Err(EncodeError::TooLarge) } else { Ok(()) }
+}
+
+struct Encoder<'a, 'py> {
+    out: &'a mut Vec<u8>,
+    /// The length that `out` must not exceed.
+    end: usize,
+    default: Option<&'a Bound<'py, PyAny>>,
+}
+
+impl<'py> Encoder<'_, 'py> {
+    /// `depth` is how many containers, hooks and enums stand around the value.
+    #[inline]
+    fn value(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> Encoded {
+        if let Ok(string) = value.cast_exact::<PyString>() {
+            self.string(string, b',')
+        } else if let Ok(int) = value.cast_exact::<PyInt>() {
+            self.int(int, b',')
+        } else if let Ok(float) = value.cast_exact::<PyFloat>() {
+            number::float(self.out, float.value());
+            Ok(())
+        } else if value.is_none() {
+            self.out.extend_from_slice(b"null,");
+            Ok(())
+        } else if let Ok(bool) = value.cast_exact::<PyBool>() {
+            self.out.extend_from_slice(if bool.is_true() { b"true," } else { b"false," });
+            Ok(())
+        } else if let Ok(dict) = value.cast_exact::<PyDict>() {
+            self.dict(dict, depth)
+        } else if let Ok(list) = value.cast_exact::<PyList>() {
+            self.list(list, depth)
+        } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+            self.tuple(tuple, depth)
+        } else {
+            self.other(value, depth)
+        }
+    }
+
+    #[inline]
+    fn string(&mut self, string: &Bound<'py, PyString>, after: u8) -> Encoded {
+        let (out, end) = (&mut *self.out, self.end);
+        text::with_utf8(string, |utf8| {
+            if out.len() + utf8.len() + 2 > end {
+                return Err(EncodeError::TooLarge);
+            }
+            text::quoted(out, utf8, after);
+            Ok(())
+        })
+    }
+
+    fn dict(&mut self, dict: &Bound<'py, PyDict>, depth: usize) -> Encoded {
+        let py = dict.py();
+        let depth = deeper(depth)?;
+        self.out.push(b'{');
+        let size = dict.len();
+        let mut left = size;
+        let mut position = 0;
+        let mut key = std::ptr::null_mut();
+        let mut value = std::ptr::null_mut();
+        // SAFETY: the dict is alive and we hold the GIL; CPython looks the position up anew each
+        // time, so that a dict changed in between gives other items, never freed ones.
+        while unsafe { ffi::PyDict_Next(dict.as_ptr(), &raw mut position, &raw mut key, &raw mut value) } != 0 {
+            // SAFETY: both are borrowed from the dict and nothing has run since. They are owned
+            // from here on, because a hook may take them out of the dict.
+            let (key, value) =
+                unsafe { (Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value)) };
+            if left == 0 {
+                return Err(changed());
+            }
+            left -= 1;
+            self.key(&key)?;
+            self.value(&value, depth)?;
+            if dict.len() != size {
+                return Err(changed());
+            }
+        }
+        self.close(b'}');
+        Ok(())
+    }
+
+    fn list(&mut self, list: &Bound<'py, PyList>, depth: usize) -> Encoded {
+        let depth = deeper(depth)?;
+        self.out.push(b'[');
+        let mut index = 0;
+        // The length is asked anew each time: a hook may change the list.
+        while let Ok(item) = list.get_item(index) {
+            self.item(&item, depth)?;
+            index += 1;
+            if index >= list.len() {
+                break;
+            }
+        }
+        self.close(b']');
+        Ok(())
+    }
+
+    fn tuple(&mut self, tuple: &Bound<'py, PyTuple>, depth: usize) -> Encoded {
+        let depth = deeper(depth)?;
+        self.out.push(b'[');
+        for item in tuple.iter_borrowed() {
+            self.item(&item, depth)?;
+        }
+        self.close(b']');
+        Ok(())
+    }
+
+    #[inline]
+    fn item(&mut self, item: &Bound<'py, PyAny>, depth: usize) -> Encoded {
+        if self.out.len() > self.end {
+            return Err(EncodeError::TooLarge);
+        }
+        self.value(item, depth)
+    }
+
+    /// The comma after the last item becomes the closing bracket.
+    #[inline]
+    fn close(&mut self, bracket: u8) {
+        match self.out.last_mut() {
+            Some(last) if *last == b',' => *last = bracket,
+            _ => self.out.push(bracket),
+        }
+        self.out.push(b',');
+    }
+}
+
+#[inline]
+fn deeper(depth: usize) -> Result<usize, EncodeError> {
+    if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(too_deep()) }
+}
+
+#[cold]
+fn too_deep() -> EncodeError {
+    EncodeError::Unserialisable(format!("nested deeper than {MAX_DEPTH} levels"))
+}
+
+#[cold]
+fn changed() -> EncodeError {
+    EncodeError::Unserialisable("a dict changed while it was being serialised".to_owned())
+}
+
+/// `encode_payload` for tests and benchmarks.
+///
+/// Raises ValueError for what cannot be serialised, OverflowError above `limit` bytes.
+#[pyfunction]
+#[pyo3(signature = (value, default=None, limit=usize::MAX))]
+pub fn encode<'py>(
+    value: &Bound<'py, PyAny>,
+    default: Option<&Bound<'py, PyAny>>,
+    limit: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let mut out = Vec::with_capacity(512);
+    match encode_payload(value, default, limit, &mut out) {
+        Ok(()) => Ok(PyBytes::new(value.py(), &out)),
+        Err(EncodeError::Unserialisable(why)) => Err(PyValueError::new_err(why)),
+        Err(EncodeError::TooLarge) => Err(PyOverflowError::new_err(format!("more than {limit} bytes"))),
+        Err(EncodeError::Interrupt(error)) => Err(error),
+    }
+}
