@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::{self, Display, Formatter, Write};
 
-use memchr::{memchr, memchr3};
+use memchr::{memchr, memchr2, memchr3};
 
 /// What a two-byte length can say (MQTT 3.1.1 section 1.5.3).
 pub const MAX_BYTES: usize = 65_535;
@@ -96,12 +96,18 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     if topic.first() == Some(&b'$') && matches!(filter.first(), Some(b'+' | b'#')) {
         return false;
     }
+    // Most filters are one literal run, or one and `#`.
+    let literal = memchr2(b'+', b'#', filter).unwrap_or(filter.len());
+    let Some(topic) = topic.strip_prefix(&filter[..literal]) else {
+        return filter.strip_suffix(b"/#") == Some(topic);
+    };
     // In a valid filter a wildcard fills its level, so bytes can be compared without finding the levels first.
+    let filter = &filter[literal..];
     let mut at = 0;
     for (place, &wanted) in filter.iter().enumerate() {
         match wanted {
             b'#' => return true,
-            b'+' => at += topic[at..].iter().take_while(|&&byte| byte != b'/').count(),
+            b'+' => at = memchr(b'/', &topic[at..]).map_or(topic.len(), |size| at + size),
             _ if topic.get(at) == Some(&wanted) => at += 1,
             _ => return at == topic.len() && &filter[place..] == b"/#",
         }
