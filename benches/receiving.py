@@ -18,6 +18,7 @@ class Counting:
     def expect(self, count: int) -> None:
         self._left = count
         self._done.clear()
+        self._loop = asyncio.get_running_loop()
 
     async def wait(self, timeout: float = 60.0) -> None:
         async with asyncio.timeout(timeout):
@@ -27,7 +28,7 @@ class Counting:
     def plain(self, topic: str, payload: dict[str, Any]) -> None:
         self._left -= 1
         if self._left == 0:
-            self._done.set()
+            self._loop.call_soon_threadsafe(self._done.set)  # some clients call on a thread of theirs
 
     async def coroutine(self, topic: str, payload: dict[str, Any]) -> None:
         self.plain(topic, payload)
