@@ -1,0 +1,37 @@
+"""The command ``cascade-mqtt``. Exit codes: 0 done, 1 failed with one line on stderr, 2 wrong usage."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from ..errors import MqttError
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; a failure that the user can do something about is one line, never a traceback."""
+    try:
+        from .app import app
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("cascade"):
+            raise
+        _fail(f"the command needs the package {error.name}: pip install 'cascade-connector-mqtt[cli]'")
+    # The connector's log lines are for programs; here each command says itself what went wrong.
+    logging.getLogger("cascade").addHandler(logging.NullHandler())
+    logging.getLogger("cascade").propagate = False
+    try:
+        app()
+    except BrokenPipeError:
+        # Whoever read our output has left (`cascade-mqtt watch | head`): an end like any other. The interpreter
+        # must not find the broken pipe again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (MqttError, OSError) as error:
+        _fail(str(error))
+
+
+def _fail(reason: str) -> None:
+    print(f"cascade-mqtt: {reason}", file=sys.stderr)
+    sys.exit(1)

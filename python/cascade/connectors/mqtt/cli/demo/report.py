@@ -1,0 +1,79 @@
+"""What the workflow found out about the standard library, as Rich shows it."""
+
+from __future__ import annotations
+
+import platform
+
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from .outcome import Outcome
+
+__all__ = ["render_report"]
+
+_BAR = 18
+_SHOWN_GAPS = 10
+
+
+def render_report(outcome: Outcome) -> RenderableType:
+    """The library in figures, the two rankings, the tasks that failed, and what was lost."""
+    library = outcome.library
+    summary = Text.assemble(
+        (f"{library.code:,}", "bold"),
+        " lines of code ",
+        (f"({library.lines:,} with comments and blank ones) in ", "dim"),
+        (f"{library.modules:,}", "bold"),
+        " modules of ",
+        (f"{library.packages:,}", "bold"),
+        f" packages: {library.functions:,} functions, {library.classes:,} classes",
+    )
+    rankings = Columns(
+        [
+            _ranking("Most imported", library.most_imported, "cyan"),
+            _ranking("Most code", library.biggest_packages, "magenta"),
+        ],
+        padding=(0, 4),
+    )
+    parts: list[RenderableType] = [summary, "", rankings]
+    if outcome.failed:
+        parts += ["", _failures(outcome)]
+    if outcome.lost:
+        parts += ["", _losses(outcome)]
+    title = f"The standard library of Python {platform.python_version()}"
+    return Panel(Group(*parts), title=title, title_align="left", padding=(1, 2))
+
+
+def _ranking(title: str, items: tuple[tuple[str, int], ...], colour: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 1, 0, 0))
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(width=_BAR)
+    most = max((count for _, count in items), default=1)
+    for name, count in items:
+        table.add_row(name, f"{count:,}", Text("━" * max(1, round(_BAR * count / most)), style=colour))
+    return table
+
+
+def _failures(outcome: Outcome) -> Table:
+    title = f"{len(outcome.failed)} failed tasks: files that do not parse"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="red", no_wrap=True)
+    table.add_column(style="dim", no_wrap=True, overflow="ellipsis")
+    for task, error in sorted(outcome.failed.items()):
+        table.add_row(Text(task), Text(error))
+    return table
+
+
+def _losses(outcome: Outcome) -> Table:
+    table = Table(title="Lost events", title_justify="left", title_style="bold red", box=None, padding=(0, 2, 0, 0))
+    table.add_column("source")
+    table.add_column("epoch")
+    table.add_column("seq")
+    for identity, missing in sorted(outcome.lost.items()):
+        shown = ", ".join(str(seq) for seq in missing[:_SHOWN_GAPS])
+        more = f" and {len(missing) - _SHOWN_GAPS:,} more" if len(missing) > _SHOWN_GAPS else ""
+        table.add_row(identity.source, identity.epoch, shown + more)
+    return table

@@ -1,0 +1,51 @@
+"""``cascade-mqtt publish``: one message."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from cascade.connectors.mqtt import MqttConnector
+
+from .login import Backend, BackendOption, BrokerOption, Login, PasswordFileOption, UsernameOption, login
+
+__all__ = ["publish"]
+
+
+def publish(
+    topic: Annotated[str, typer.Argument(help="Where to.", show_default=False)],
+    payload: Annotated[str, typer.Argument(help="The bytes to send; - reads them from stdin.", show_default=False)],
+    qos: Annotated[int, typer.Option(help="1 waits for the broker's acknowledgement.", min=0, max=1)] = 1,
+    retain: Annotated[bool, typer.Option("--retain", help="The broker keeps it for who comes later.")] = False,
+    broker: BrokerOption = "127.0.0.1:1883",
+    username: UsernameOption = None,
+    password_file: PasswordFileOption = None,
+    backend: BackendOption = Backend.AUTO,
+) -> None:
+    """Publish one message, and know that the broker has it.
+
+    Examples: hold a whole fleet, then let it go on (an empty retained message clears the topic).
+
+        cascade-mqtt publish cascade/constraints/global --retain \\
+          '{"id":"pause-global","scope":"global","type":"pause","params":{},"expires_at":null}'
+
+        cascade-mqtt publish cascade/constraints/global '' --retain
+
+    A payload from elsewhere:
+
+        date | cascade-mqtt publish lab/clock -
+    """
+    content = sys.stdin.buffer.read() if payload == "-" else payload.encode()
+    who = login(broker, backend, username, password_file)
+    asyncio.run(_publish(who, topic, content, qos, retain))
+
+
+async def _publish(who: Login, topic: str, content: bytes, qos: int, retain: bool) -> None:
+    async with MqttConnector(who.host, who.port, **who.options, strict=True) as connector:
+        if qos:
+            await connector.publish_confirmed(topic, content, qos=qos, retain=retain)
+        else:
+            await connector.publish(topic, content, qos=qos, retain=retain)

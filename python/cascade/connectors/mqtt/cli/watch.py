@@ -1,0 +1,98 @@
+"""``cascade-mqtt watch``: the events of a project, as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from cascade.connectors.mqtt import MqttConnector
+
+from ..topics import encode_id
+from .login import Backend, BackendOption, BrokerOption, Login, PasswordFileOption, UsernameOption, login
+
+__all__ = ["line", "watch"]
+
+_COLOURS = {"RUNNING": typer.colors.CYAN, "COMPLETED": typer.colors.GREEN, "FAILED": typer.colors.RED}
+
+
+def watch(
+    project: Annotated[
+        str, typer.Argument(help="Whose events.", envvar="CASCADE_PROJECT_ID", show_envvar=True)
+    ] = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line: the event as it came.")] = False,
+    broker: BrokerOption = "127.0.0.1:1883",
+    username: UsernameOption = None,
+    password_file: PasswordFileOption = None,
+    backend: BackendOption = Backend.AUTO,
+) -> None:
+    """Show the events of all runs of a project, until Ctrl-C.
+
+    Examples:
+
+        cascade-mqtt watch
+
+        cascade-mqtt watch nightly --broker mqtt.example.org --username ops --password-file ~/.mqtt
+
+        cascade-mqtt watch --json | jq 'select(.body.state == "FAILED")'
+    """
+    who = login(broker, backend, username, password_file)
+    with suppress(KeyboardInterrupt):  # the normal end
+        asyncio.run(_watch(who, project, as_json))
+
+
+def line(event: Any) -> str:
+    """An event for a reader: time, source, what happened."""
+    if not isinstance(event, Mapping) or not isinstance(event.get("body"), Mapping):
+        return _printable(json.dumps(event, ensure_ascii=False))
+    body = event["body"]
+    return f"{_clock(event.get('ts'))}  {_printable(event.get('source', '?'))}  {_what(body)}"
+
+
+async def _watch(who: Login, project: str, as_json: bool) -> None:
+    def say(state: str) -> None:
+        if not as_json:
+            print(f"cascade-mqtt: {state}", file=sys.stderr)
+
+    topic_filter = f"cascade/telemetry/+/{encode_id(project)}/+/events"
+    async with MqttConnector(who.host, who.port, **who.options, on_state_change=say) as connector:
+        async for message in connector.messages(topic_filter, qos=1):
+            event = message.payload
+            typer.echo(json.dumps(event, ensure_ascii=False) if as_json else line(event))
+
+
+def _what(body: Mapping[str, Any]) -> str:
+    match body:
+        case {"type": "TaskStateEvent", "state": str(state)}:
+            name = body.get("task_id") or body.get("task_name")
+            took = body.get("duration_ms")
+            parts = [typer.style(f"{state:<9}", fg=_COLOURS.get(state)), _printable(name)]
+            if isinstance(took, int | float):
+                parts.append(f"{took:.1f} ms")
+            if body.get("error"):
+                parts.append(_printable(body["error"]))
+            return "  ".join(parts)
+        case {"type": "LifecycleEvent", "event": str(event)}:
+            return _printable(event)
+        case {"type": "ResourceEvent"}:
+            usage = _printable(body.get("current_usage"))
+            return f"{_printable(body.get('action'))}  {_printable(body.get('resource_name'))}  in use {usage}"
+    return _printable(json.dumps(body, ensure_ascii=False))
+
+
+def _clock(timestamp: Any) -> str:
+    try:
+        return datetime.fromisoformat(timestamp).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    except (TypeError, ValueError):
+        return "--:--:--.---"
+
+
+def _printable(text: Any) -> str:
+    """Others' text cannot move the cursor, colour the terminal, or start a line of its own."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(text))
