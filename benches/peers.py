@@ -97,7 +97,7 @@ class Gmqtt:
             for event in chunk:
                 self._client.publish(TOPIC, self._encode(event), qos=qos)
             await asyncio.sleep(0)
-        while not await self._unacknowledged.is_empty:  # noqa: ASYNC110 it has no event for this
+        while not self._unacknowledged.is_empty:  # noqa: ASYNC110 it has no event for this
             await asyncio.sleep(0)
 
     async def close(self) -> None:
@@ -148,7 +148,6 @@ class Paho:
         loop = asyncio.get_running_loop()
         connected, self._granted = asyncio.Event(), asyncio.Event()
         self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-        self._client.max_inflight_messages_set(10_000)
         self._client.on_connect = lambda *_: loop.call_soon_threadsafe(connected.set)
         self._client.on_subscribe = lambda *_: loop.call_soon_threadsafe(self._granted.set)
         self._client.on_message = lambda client, data, message: received(message.payload)
