@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cascade.connectors.mqtt import MqttConnector
+from cascade.connectors.mqtt.broker import EmbeddedBroker
 from fake_peer import FakePeer
 from mosquitto import PROGRAM, Mosquitto
 from observer import Observer
 from proxy import Proxy
-
-from cascade.connectors.mqtt import MqttConnector
-from cascade.connectors.mqtt.broker import EmbeddedBroker
 
 BACKENDS = ("native", "python")
 WANTED = os.environ.get("CASCADE_TEST_BACKENDS", ",".join(BACKENDS)).split(",")
@@ -138,7 +138,7 @@ def prefix() -> str:
 def new_observer() -> Iterator[Callable[..., Observer]]:
     made: list[Observer] = []
 
-    def make(broker: Any, topic_filter: str | None = None, **options: Any) -> Observer:
+    def make(broker: Any, topic_filter: str = "", **options: Any) -> Observer:
         made.append(Observer(broker.host, broker.port, topic_filter, **options))
         return made[-1]
 

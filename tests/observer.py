@@ -23,7 +23,7 @@ class Seen(NamedTuple):
 class Observer:
     """Records what arrives under a filter, and publishes what a test wants to arrive at ours."""
 
-    def __init__(self, host: str, port: int, topic_filter: str | None = None, *, qos: int = 1, session: str = "") -> None:
+    def __init__(self, host: str, port: int, topic_filter: str = "", *, qos: int = 1, session: str = "") -> None:
         self.seen: list[Seen] = []
         self._ready = threading.Event()
         self._client = paho.Client(

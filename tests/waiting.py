@@ -48,6 +48,6 @@ def _complaint(predicate: Callable[[], Any], timeout: float) -> str:
         text = inspect.getsource(predicate).strip()
     except (OSError, TypeError):
         text = repr(predicate)
-    seen = {name: cell.cell_contents for name, cell in zip(predicate.__code__.co_freevars, predicate.__closure__ or ())}
+    seen = inspect.getclosurevars(predicate).nonlocals
     shown = ", ".join(f"{name}={str(value)[:300]}" for name, value in seen.items())
     return f"not true within {timeout} s: {text}\nwith {shown}"

@@ -77,18 +77,15 @@ def acknowledge(kind: int, packet_id: int, rest: bytes = b"") -> bytes:
 
 def take(buffer: bytearray) -> Packet | None:
     """Remove the first whole packet from a buffer; None where there is none yet."""
-    length = shift = 0
-    for place, digit in enumerate(buffer[1:5], 2):
-        length |= (digit & 0x7F) << shift
-        shift += 7
-        if not digit & 0x80:
-            break
-    else:
+    digits = next((place for place, digit in enumerate(buffer[1:5], 1) if digit < 0x80), 0)
+    if not digits:
         return None
-    if len(buffer) < place + length:
+    length = sum((digit & 0x7F) << 7 * place for place, digit in enumerate(buffer[1 : 1 + digits]))
+    end = 1 + digits + length
+    if len(buffer) < end:
         return None
-    packet = Packet(buffer[0] >> 4, buffer[0] & 15, bytes(buffer[place : place + length]))
-    del buffer[: place + length]
+    packet = Packet(buffer[0] >> 4, buffer[0] & 15, bytes(buffer[1 + digits : end]))
+    del buffer[:end]
     return packet
 
 
