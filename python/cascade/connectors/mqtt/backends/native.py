@@ -1,0 +1,64 @@
+"""The compiled core behind the ``Backend`` protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal
+
+from .. import _native
+from ..options import Options
+from .base import Event
+from .wakeup import LoopWakeup
+
+__all__ = ["NativeBackend"]
+
+
+class NativeBackend:
+    """A thin face of ``_native.Client``.
+
+    Its bound methods stand here as attributes: a wrapper would cost as much as the call.
+    """
+
+    name: Literal["native", "python"] = "native"
+
+    def __init__(self, options: Options) -> None:
+        self._client = client = _native.Client(options)
+        self._wakeup: LoopWakeup | None = None
+        self._key = 0
+        self.start = client.start
+        self.stop = client.stop
+        self.publish = client.publish
+        self.publish_tracked = client.publish_tracked
+        self.rejection_detail = client.rejection_detail
+        self.withdraw = client.withdraw
+        self.subscribe = client.subscribe
+        self.unsubscribe = client.unsubscribe
+        self.flush = client.flush
+        self.flush_left = client.flush_left
+        self.end_flush = client.end_flush
+        self.wait = client.wait
+        self.stats = client.stats
+
+    def attach(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_events: Callable[[], None],
+        on_inbox: Callable[[int], None],
+    ) -> None:
+        """Wake this loop from now on."""
+        self.detach()
+        self._wakeup = LoopWakeup.of(loop)
+        self._key = self._wakeup.add(on_events, on_inbox)
+        self._client.attach(self._wakeup.notifier, self._key)
+
+    def detach(self) -> None:
+        """Wake no loop any more."""
+        if self._wakeup is not None:
+            self._client.detach()
+            self._wakeup.remove(self._key)
+            self._wakeup = None
+
+    def events(self) -> list[Event]:
+        """Take all events that wait, oldest first."""
+        return list(map(Event._make, self._client.events()))

@@ -1,0 +1,94 @@
+"""Says each change of the connection's state once: a line in the log, and a call of ``on_state_change``."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections import deque
+from typing import Literal
+
+from .options import Options
+
+__all__ = ["Journal", "State"]
+
+State = Literal["connecting", "connected", "disconnected", "closing", "closed"]
+
+
+class Journal:
+    """The log and the program's callback, told in the order in which things happened."""
+
+    def __init__(self, options: Options, logger: logging.Logger, backend: str) -> None:
+        self._options = options
+        self._logger = logger
+        self._backend = backend
+        self._place = options.hostname if options.transport == "unix" else f"{options.hostname}:{options.port}"
+        self._untold: deque[State] = deque()
+        self._trouble = False
+        self._hopeless = False
+        self._warned_of_plain_text = False
+
+    @property
+    def place(self) -> str:
+        """Where the broker is, for messages."""
+        return self._place
+
+    def starting(self) -> None:
+        self._trouble = self._hopeless = False
+        if not self._warned_of_plain_text and _exposes_credentials(self._options):
+            self._warned_of_plain_text = True
+            self._logger.warning("user name and password go to %s in plain text: no TLS is set", self._place)
+        self._untold.append("connecting")
+
+    def connected(self, protocol: str) -> None:
+        self._trouble = self._hopeless = False
+        self._logger.info("connected to %s (MQTT %s, %s)", self._place, protocol, self._backend)
+        self._untold.append("connected")
+
+    def failed(self, why: str, *, permanent: bool, somebody_waits: bool) -> None:
+        """The first failed attempt of an outage is worth a line, unless an exception is going to say it."""
+        new = not self._trouble or (permanent and not self._hopeless)
+        self._trouble, self._hopeless = True, permanent
+        level = logging.WARNING if new and not somebody_waits else logging.DEBUG
+        self._logger.log(level, "cannot connect to %s: %s; trying again", self._place, why)
+
+    def lost(self, why: str) -> None:
+        self._trouble = True
+        self._logger.warning("connection to %s lost: %s; reconnecting", self._place, why)
+        self._untold.append("disconnected")
+
+    def closed(self) -> None:
+        self._logger.debug("connection to %s closed", self._place)
+        self._untold.append("closed")
+
+    def tell(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Call ``on_state_change`` for what has happened: on ``loop`` where it runs, else here."""
+        callback = self._options.on_state_change
+        while self._untold:
+            state = self._untold.popleft()
+            if callback is None:
+                continue
+            if loop is not None and loop.is_running() and asyncio._get_running_loop() is not loop:
+                loop.call_soon_threadsafe(self._call, state)
+            else:
+                self._call(state)
+
+    def _call(self, state: State) -> None:
+        assert self._options.on_state_change is not None
+        try:
+            self._options.on_state_change(state)
+        except Exception:
+            self._logger.exception("on_state_change failed on %r", state)
+
+
+def _exposes_credentials(options: Options) -> bool:
+    secret = options.username is not None or options.password is not None
+    covered = options.tls_context is not None or options.tls_params is not None or options.transport == "unix"
+    return secret and not covered and not _is_loopback(options.hostname)
+
+
+def _is_loopback(hostname: str) -> bool:
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return hostname == "localhost" or hostname.endswith(".localhost")
