@@ -80,7 +80,7 @@ wheels: $(BIN)/maturin
 	rm -rf dist
 	$(BIN)/maturin --quiet build --release --out dist --interpreter $(BIN)/python
 	$(PIP) wheel --no-deps --wheel-dir dist ./packaging/pure
-	@ls dist
+	$(BIN)/python packaging/check_wheels.py dist
 
 # The same suite on the pure wheel, in an environment that has never seen the compiled one.
 test-pure: wheels
