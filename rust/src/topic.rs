@@ -24,20 +24,11 @@ impl Display for TopicError {
         let (rule, section) = match self {
             Self::Empty => ("a topic must not be empty", "4.7.3"),
             Self::TooLong(size) => {
-                return write!(
-                    f,
-                    "a topic of {size} bytes is over {MAX_BYTES} (MQTT 3.1.1 section 4.7.3)"
-                );
+                return write!(f, "a topic of {size} bytes is over {MAX_BYTES} (MQTT 3.1.1 section 4.7.3)");
             }
             Self::Nul => ("a topic must not hold U+0000", "4.7.3"),
-            Self::Wildcard => (
-                "a topic to publish to must not hold the wildcards + and #",
-                "4.7.1",
-            ),
-            Self::Hash => (
-                "# must be the last level of a topic filter, alone",
-                "4.7.1.2",
-            ),
+            Self::Wildcard => ("a topic to publish to must not hold the wildcards + and #", "4.7.1"),
+            Self::Hash => ("# must be the last level of a topic filter, alone", "4.7.1.2"),
             Self::Plus => ("+ must stand alone in a level of a topic filter", "4.7.1.3"),
         };
         write!(f, "{rule} (MQTT 3.1.1 section {section})")
@@ -116,10 +107,7 @@ pub fn matches(filter: &str, topic: &str) -> bool {
 }
 
 fn unshared(filter: &str) -> &str {
-    match filter
-        .strip_prefix("$share/")
-        .and_then(|rest| rest.split_once('/'))
-    {
+    match filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
         Some((_group, inner)) if !inner.is_empty() => inner,
         _ => filter,
     }
@@ -131,8 +119,7 @@ fn unshared(filter: &str) -> &str {
 pub fn encode_id(id: &str) -> String {
     let mut level = String::with_capacity(id.len());
     for (place, char) in id.char_indices() {
-        if matches!(char, '+' | '#' | '/' | '%') || char.is_control() || (place == 0 && char == '@')
-        {
+        if matches!(char, '+' | '#' | '/' | '%') || char.is_control() || (place == 0 && char == '@') {
             for byte in char.encode_utf8(&mut [0; 4]).bytes() {
                 write!(level, "%{byte:02X}").expect("a String takes all that is written");
             }

@@ -10,20 +10,14 @@ fn hex(bytes: &[u8]) -> String {
 fn unhex(case: &Value) -> Vec<u8> {
     let text = case["hex"].as_str().expect("hex").replace(' ', "");
     assert!(text.len().is_multiple_of(2), "{case}");
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex"))
-        .collect()
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
 }
 
 /// A packet in the words of the vectors.
 fn summary(packet: &Incoming<'_>) -> Value {
     let acknowledgement = |kind: &str, id: &u16| json!({"type": kind, "packet_id": id});
     match packet {
-        Incoming::ConnAck {
-            session_present,
-            code,
-        } => {
+        Incoming::ConnAck { session_present, code } => {
             json!({"type": "connack", "session_present": session_present, "code": code})
         }
         Incoming::Publish(publish) => json!({
@@ -53,10 +47,7 @@ fn vectors_are_parsed_or_refused_as_they_say() {
                 let section = case["section"].as_str().expect("section");
                 let told = error.to_string();
                 assert_eq!(expect, "malformed", "{case}: {told}");
-                assert!(
-                    told.ends_with(&format!("(MQTT 3.1.1 section {section})")),
-                    "{case}: {told}"
-                );
+                assert!(told.ends_with(&format!("(MQTT 3.1.1 section {section})")), "{case}: {told}");
             }
             (Ok(Some((packet, size))), expect) => {
                 assert_eq!(summary(&packet), *expect, "{case}");
@@ -69,9 +60,7 @@ fn vectors_are_parsed_or_refused_as_they_say() {
 
 fn whole_packets() -> Vec<Vec<u8>> {
     let vectors = vectors::load("packets.json");
-    let whole = vectors::cases(&vectors, "incoming")
-        .iter()
-        .filter(|case| case["expect"].is_object());
+    let whole = vectors::cases(&vectors, "incoming").iter().filter(|case| case["expect"].is_object());
     whole.map(unhex).collect()
 }
 
@@ -79,12 +68,7 @@ fn whole_packets() -> Vec<Vec<u8>> {
 fn a_packet_cut_anywhere_is_incomplete() {
     for packet in whole_packets() {
         for cut in 0..packet.len() {
-            assert_eq!(
-                parse(&packet[..cut], MAX_REMAINING),
-                Ok(None),
-                "{} at {cut}",
-                hex(&packet)
-            );
+            assert_eq!(parse(&packet[..cut], MAX_REMAINING), Ok(None), "{} at {cut}", hex(&packet));
         }
     }
 }
@@ -107,13 +91,7 @@ fn packets_follow_one_another_in_a_buffer() {
 fn a_packet_over_the_limit_is_refused_by_its_header() {
     let header = [0x30, 0x80, 0x08];
     assert_eq!(parse(&header, 1024), Ok(None));
-    assert_eq!(
-        parse(&header, 1023),
-        Err(Malformed::TooLarge {
-            size: 1024,
-            limit: 1023
-        })
-    );
+    assert_eq!(parse(&header, 1023), Err(Malformed::TooLarge { size: 1024, limit: 1023 }));
 }
 
 /// What is made of any bytes is a packet that they hold, never a panic.

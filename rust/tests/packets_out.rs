@@ -1,19 +1,13 @@
 use bytes::BytesMut;
 use cascade_mqtt_core::packet::{
-    Connect, FieldTooLong, Incoming, MAX_REMAINING, WillMessage, connect, disconnect, parse, patch,
-    pingreq, puback, publish, publish_size, subscribe, unsubscribe,
+    Connect, FieldTooLong, Incoming, MAX_REMAINING, WillMessage, connect, disconnect, parse, patch, pingreq, puback,
+    publish, publish_size, subscribe, unsubscribe,
 };
 use rumqttc::mqttbytes::v4::{self, Login, Packet};
 use rumqttc::mqttbytes::{QoS, qos};
 
-const QUIET: Connect<'static> = Connect {
-    client_id: "c-1",
-    keep_alive_s: 60,
-    clean_session: true,
-    username: None,
-    password: None,
-    will: None,
-};
+const QUIET: Connect<'static> =
+    Connect { client_id: "c-1", keep_alive_s: 60, clean_session: true, username: None, password: None, will: None };
 
 fn connect_bytes(packet: &Connect<'_>) -> Vec<u8> {
     let mut out = Vec::new();
@@ -29,18 +23,8 @@ fn codec(packet: &Packet) -> Vec<u8> {
 
 #[test]
 fn connect_is_what_the_codec_writes() {
-    let will = WillMessage {
-        topic: "cascade/status/é",
-        payload: br#"{"status":"offline"}"#,
-        qos: 1,
-        retain: true,
-    };
-    for (will, login) in [
-        (None, false),
-        (Some(will), false),
-        (None, true),
-        (Some(will), true),
-    ] {
+    let will = WillMessage { topic: "cascade/status/é", payload: br#"{"status":"offline"}"#, qos: 1, retain: true };
+    for (will, login) in [(None, false), (Some(will), false), (None, true), (Some(will), true)] {
         for clean_session in [true, false] {
             let ours = connect_bytes(&Connect {
                 clean_session,
@@ -53,9 +37,8 @@ fn connect_is_what_the_codec_writes() {
             theirs.keep_alive = 60;
             theirs.clean_session = clean_session;
             theirs.login = login.then(|| Login::new("user", "secret"));
-            theirs.last_will = will.map(|will| {
-                v4::LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, will.retain)
-            });
+            theirs.last_will =
+                will.map(|will| v4::LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, will.retain));
             assert_eq!(ours, codec(&Packet::Connect(theirs)));
         }
     }
@@ -63,19 +46,9 @@ fn connect_is_what_the_codec_writes() {
 
 #[test]
 fn connect_carries_what_the_codec_cannot() {
-    let binary = connect_bytes(&Connect {
-        username: Some(""),
-        password: Some(b"\xff\0"),
-        ..QUIET
-    });
-    assert_eq!(
-        binary,
-        b"\x10\x15\0\x04MQTT\x04\xc2\0\x3c\0\x03c-1\0\0\0\x02\xff\0"
-    );
-    let nameless = connect_bytes(&Connect {
-        password: Some(b"secret"),
-        ..QUIET
-    });
+    let binary = connect_bytes(&Connect { username: Some(""), password: Some(b"\xff\0"), ..QUIET });
+    assert_eq!(binary, b"\x10\x15\0\x04MQTT\x04\xc2\0\x3c\0\x03c-1\0\0\0\x02\xff\0");
+    let nameless = connect_bytes(&Connect { password: Some(b"secret"), ..QUIET });
     assert_eq!(nameless, connect_bytes(&QUIET));
 }
 
@@ -84,28 +57,9 @@ fn a_field_too_long_for_connect_is_named_and_nothing_is_written() {
     let long = "x".repeat(65_536);
     let mut out = b"before".to_vec();
     for (packet, field) in [
-        (
-            Connect {
-                client_id: &long,
-                ..QUIET
-            },
-            "identifier",
-        ),
-        (
-            Connect {
-                username: Some(&long),
-                ..QUIET
-            },
-            "username",
-        ),
-        (
-            Connect {
-                username: Some("user"),
-                password: Some(long.as_bytes()),
-                ..QUIET
-            },
-            "password",
-        ),
+        (Connect { client_id: &long, ..QUIET }, "identifier"),
+        (Connect { username: Some(&long), ..QUIET }, "username"),
+        (Connect { username: Some("user"), password: Some(long.as_bytes()), ..QUIET }, "password"),
     ] {
         assert_eq!(connect(&mut out, &packet), Err(FieldTooLong(field)));
         assert_eq!(out, b"before");
@@ -131,20 +85,14 @@ fn publish_is_what_the_codec_writes_and_what_parse_reads() {
                     patch(frame, 0x1234, true);
                     patch(frame, 0xFEDC, dup);
                 }
-                let mut theirs =
-                    v4::Publish::new("tópic/é/1", qos(level).unwrap(), payload.clone());
+                let mut theirs = v4::Publish::new("tópic/é/1", qos(level).unwrap(), payload.clone());
                 theirs.retain = retain;
                 theirs.dup = dup;
                 theirs.pkid = if level > 0 { 0xFEDC } else { 0 };
                 let (packet, consumed) = parse(frame, MAX_REMAINING).unwrap().unwrap();
-                let Incoming::Publish(found) = packet else {
-                    panic!("{packet:?}")
-                };
+                let Incoming::Publish(found) = packet else { panic!("{packet:?}") };
                 assert_eq!(consumed, frame.len());
-                assert_eq!(
-                    (found.topic, found.payload, found.packet_id),
-                    ("tópic/é/1", &payload[..], theirs.pkid)
-                );
+                assert_eq!((found.topic, found.payload, found.packet_id), ("tópic/é/1", &payload[..], theirs.pkid));
                 assert_eq!((found.qos, found.retain, found.dup), (level, retain, dup));
                 assert!(frame == codec(&Packet::Publish(theirs)), "{size} {level}");
             }
@@ -154,15 +102,9 @@ fn publish_is_what_the_codec_writes_and_what_parse_reads() {
 
 #[test]
 fn publish_refuses_what_mqtt_cannot_carry() {
-    assert_eq!(
-        publish_size(1, MAX_REMAINING - 3, 0),
-        Some(MAX_REMAINING + 5)
-    );
+    assert_eq!(publish_size(1, MAX_REMAINING - 3, 0), Some(MAX_REMAINING + 5));
     assert_eq!(publish_size(1, MAX_REMAINING - 2, 0), None);
-    assert_eq!(
-        publish_size(1, MAX_REMAINING - 5, 1),
-        Some(MAX_REMAINING + 5)
-    );
+    assert_eq!(publish_size(1, MAX_REMAINING - 5, 1), Some(MAX_REMAINING + 5));
     assert_eq!(publish_size(1, MAX_REMAINING - 4, 1), None);
     assert_eq!(publish_size(1, usize::MAX, 1), None);
     let mut out = Vec::new();

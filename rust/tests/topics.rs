@@ -10,9 +10,7 @@ fn text(case: &Value, key: &str) -> String {
 
 fn check(list: &str, check: impl Fn(&str) -> Result<(), TopicError>) {
     for case in vectors::cases(&vectors::load("topics.json"), list) {
-        let found = check(&text(case, "topic"))
-            .err()
-            .map(|error| error.to_string());
+        let found = check(&text(case, "topic")).err().map(|error| error.to_string());
         assert_eq!(found.as_deref(), case["error"].as_str(), "{case}");
     }
 }
@@ -40,10 +38,7 @@ fn ids_become_one_level() {
     for case in vectors::cases(&vectors::load("topics.json"), "ids") {
         let level = encode_id(&text(case, "id"));
         assert_eq!(level, text(case, "level"), "{case}");
-        assert!(
-            level.is_empty() || check_name(&level).is_ok() && !level.contains('/'),
-            "{case}"
-        );
+        assert!(level.is_empty() || check_name(&level).is_ok() && !level.contains('/'), "{case}");
     }
 }
 
@@ -62,9 +57,7 @@ fn matching_agrees_with_the_definition() {
     }
     fn draw(random: &mut fastrand::Rng, levels: &[&str]) -> String {
         let count = random.usize(1..5);
-        let drawn: Vec<_> = (0..count)
-            .map(|_| levels[random.usize(..levels.len())])
-            .collect();
+        let drawn: Vec<_> = (0..count).map(|_| levels[random.usize(..levels.len())]).collect();
         drawn.join("/")
     }
     let mut random = fastrand::Rng::with_seed(3);

@@ -103,19 +103,13 @@ pub fn parse(buffer: &[u8], max_size: usize) -> Result<Option<(Incoming<'_>, usi
         return Ok(None);
     };
     if size > max_size {
-        return Err(Malformed::TooLarge {
-            size,
-            limit: max_size,
-        });
+        return Err(Malformed::TooLarge { size, limit: max_size });
     }
     let Some(body) = rest.get(digits..digits + size) else {
         return Ok(None);
     };
-    let packet = if first & 0xF0 == first::PUBLISH {
-        Incoming::Publish(publish(first, body)?)
-    } else {
-        other(first, body)?
-    };
+    let packet =
+        if first & 0xF0 == first::PUBLISH { Incoming::Publish(publish(first, body)?) } else { other(first, body)? };
     Ok(Some((packet, 1 + digits + size)))
 }
 
@@ -136,9 +130,7 @@ fn check_first(first: u8) -> Result<(), Malformed> {
         | first::PINGRESP
         | first::DISCONNECT => Ok(()),
         0x00..0x10 | 0xF0.. => broken("a reserved packet type", "2.2.1"),
-        0x10..0x20 | 0x80..0x90 | 0xA0..0xB0 | 0xC0..0xD0 => {
-            broken("a packet that only a client sends", "2.2.1")
-        }
+        0x10..0x20 | 0x80..0x90 | 0xA0..0xB0 | 0xC0..0xD0 => broken("a packet that only a client sends", "2.2.1"),
         _ => broken("wrong flags in the fixed header", "2.2.2"),
     }
 }
@@ -164,9 +156,8 @@ fn remaining_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
 
 #[inline]
 fn publish(first: u8, body: &[u8]) -> Result<Publish<'_>, Malformed> {
-    let Some((topic, rest)) = body
-        .split_first_chunk()
-        .and_then(|(&size, rest)| rest.split_at_checked(u16::from_be_bytes(size).into()))
+    let Some((topic, rest)) =
+        body.split_first_chunk().and_then(|(&size, rest)| rest.split_at_checked(u16::from_be_bytes(size).into()))
     else {
         return broken("PUBLISH shorter than its topic", "3.3.2.1");
     };
@@ -182,14 +173,7 @@ fn publish(first: u8, body: &[u8]) -> Result<Publish<'_>, Malformed> {
             None => return broken("PUBLISH without its packet identifier", "3.3.2.2"),
         },
     };
-    Ok(Publish {
-        topic,
-        payload,
-        qos,
-        retain: first & first::RETAIN != 0,
-        dup: first & first::DUP != 0,
-        packet_id,
-    })
+    Ok(Publish { topic, payload, qos, retain: first & first::RETAIN != 0, dup: first & first::DUP != 0, packet_id })
 }
 
 fn other(first: u8, body: &[u8]) -> Result<Incoming<'_>, Malformed> {
@@ -213,41 +197,26 @@ fn connack(body: &[u8]) -> Result<Incoming<'static>, Malformed> {
         return broken("CONNACK of other than 2 bytes", "3.2.1");
     };
     match (flags, code) {
-        (0, _) | (1, 0) => Ok(Incoming::ConnAck {
-            session_present: flags == 1,
-            code,
-        }),
+        (0, _) | (1, 0) => Ok(Incoming::ConnAck { session_present: flags == 1, code }),
         (1, _) => broken("CONNACK that refuses, with a session present", "3.2.2.2"),
         _ => broken("CONNACK with reserved flags", "3.2.2.1"),
     }
 }
 
 fn suback(body: &[u8]) -> Result<Incoming<'_>, Malformed> {
-    let Some((&id, codes)) = body
-        .split_first_chunk()
-        .filter(|(_, codes)| !codes.is_empty())
-    else {
+    let Some((&id, codes)) = body.split_first_chunk().filter(|(_, codes)| !codes.is_empty()) else {
         return broken("SUBACK without a return code", "3.9.3");
     };
-    if codes
-        .iter()
-        .any(|&code| SubscribeReasonCode::try_from(code).is_err())
-    {
+    if codes.iter().any(|&code| SubscribeReasonCode::try_from(code).is_err()) {
         return broken("SUBACK with a reserved return code", "3.9.3");
     }
-    Ok(Incoming::SubAck {
-        packet_id: nonzero(id)?,
-        codes,
-    })
+    Ok(Incoming::SubAck { packet_id: nonzero(id)?, codes })
 }
 
 fn only_id(body: &[u8], section: &'static str) -> Result<u16, Malformed> {
     match body.try_into() {
         Ok(id) => nonzero(id),
-        Err(_) => broken(
-            "an acknowledgement that is not 2 bytes, its packet identifier",
-            section,
-        ),
+        Err(_) => broken("an acknowledgement that is not 2 bytes, its packet identifier", section),
     }
 }
 

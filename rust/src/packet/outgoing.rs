@@ -36,10 +36,7 @@ pub struct FieldTooLong(pub &'static str);
 impl Display for FieldTooLong {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self(field) = self;
-        write!(
-            f,
-            "the {field} is over 65535 bytes (MQTT 3.1.1 section 1.5.3)"
-        )
+        write!(f, "the {field} is over 65535 bytes (MQTT 3.1.1 section 1.5.3)")
     }
 }
 
@@ -95,13 +92,7 @@ fn publish_body(topic_len: usize, payload_len: usize, qos: u8) -> Option<usize> 
 ///
 /// `topic` has passed `topic::check_name`; `qos` is 0, 1 or 2. Above QoS 0 the packet identifier is 0 until `patch`.
 #[inline]
-pub fn publish(
-    out: &mut Vec<u8>,
-    topic: &[u8],
-    payload: &[u8],
-    qos: u8,
-    retain: bool,
-) -> Option<usize> {
+pub fn publish(out: &mut Vec<u8>, topic: &[u8], payload: &[u8], qos: u8, retain: bool) -> Option<usize> {
     let body = publish_body(topic.len(), payload.len(), qos)?;
     let (header, size) = fixed_header(first::PUBLISH | (qos << 1) | u8::from(retain), body);
     let topic_len = u16::try_from(topic.len()).ok()?;
@@ -121,14 +112,8 @@ pub fn publish(
 /// Gives a PUBLISH frame above QoS 0, made by `publish`, its identifier and its DUP flag (MQTT 3.1.1 section 3.3.1.1).
 #[inline]
 pub fn patch(frame: &mut [u8], packet_id: u16, dup: bool) {
-    debug_assert!(
-        frame[0] & 0b0110 != 0,
-        "a QoS 0 frame has no packet identifier"
-    );
-    let topic = 2 + frame[1..]
-        .iter()
-        .take_while(|&&byte| byte & 0x80 != 0)
-        .count();
+    debug_assert!(frame[0] & 0b0110 != 0, "a QoS 0 frame has no packet identifier");
+    let topic = 2 + frame[1..].iter().take_while(|&&byte| byte & 0x80 != 0).count();
     let topic_len = usize::from(u16::from_be_bytes([frame[topic], frame[topic + 1]]));
     let id = topic + 2 + topic_len;
     frame[id..id + 2].copy_from_slice(&packet_id.to_be_bytes());
@@ -174,25 +159,13 @@ pub fn subscribe(out: &mut Vec<u8>, packet_id: u16, filter: &str, qos: u8) {
         _ => QoS::ExactlyOnce,
     };
     let filters = vec![SubscribeFilter::new(filter.to_owned(), qos)];
-    append(
-        out,
-        &Packet::Subscribe(Subscribe {
-            pkid: packet_id,
-            filters,
-        }),
-    );
+    append(out, &Packet::Subscribe(Subscribe { pkid: packet_id, filters }));
 }
 
 /// Appends UNSUBSCRIBE for one filter, which has passed `topic::check_filter` (MQTT 3.1.1 section 3.10).
 pub fn unsubscribe(out: &mut Vec<u8>, packet_id: u16, filter: &str) {
     let topics = vec![filter.to_owned()];
-    append(
-        out,
-        &Packet::Unsubscribe(Unsubscribe {
-            pkid: packet_id,
-            topics,
-        }),
-    );
+    append(out, &Packet::Unsubscribe(Unsubscribe { pkid: packet_id, topics }));
 }
 
 /// Appends PINGREQ (MQTT 3.1.1 section 3.12).
