@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 
-import accounts
 import pytest
-import wire
-from mosquitto import free_port
-from waiting import eventually_blocking
 
+import accounts
+import wire
 from cascade.connectors.mqtt import ConnectError, MqttConnector
+from mosquitto import free_port
+from waiting import eventually, eventually_blocking
 
 
 @pytest.fixture
@@ -106,8 +106,7 @@ def test_opened_here_and_used_in_a_loop(opened, peer):
         await connector.subscribe("a", lambda topic, payload: got.append(payload))
         peer.send(wire.publish("a", b"1"))
         await connector.publish_confirmed("t", "x")
-        while not got:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: got)
         await connector.disconnect()
 
     asyncio.run(use())
