@@ -1,12 +1,19 @@
 //! The Python module `cascade.connectors.mqtt._native`.
 
+mod client;
 mod decode;
-mod encode;
+pub mod encode;
+mod inbox;
+mod notifier;
+mod options;
 
 use pyo3::prelude::*;
 
 #[pymodule(gil_used = true)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<client::Client>()?;
+    module.add_class::<inbox::Inbox>()?;
+    module.add_class::<notifier::Notifier>()?;
     module.add_function(wrap_pyfunction!(encode::encode, module)?)?;
     module.add_function(wrap_pyfunction!(decode::decode, module)?)?;
     Ok(())

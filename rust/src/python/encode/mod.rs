@@ -3,6 +3,7 @@
 //!
 //! Every value and every key is followed by its separator; closing a container overwrites the last.
 
+mod buffer;
 mod number;
 mod special;
 mod text;
@@ -13,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use crate::json::MAX_DEPTH;
+use buffer::Buffer;
 
 /// Why a payload cannot be encoded.
 #[derive(Debug)]
@@ -25,7 +27,9 @@ pub enum EncodeError {
     Interrupt(PyErr),
 }
 
-type Encoded = Result<(), EncodeError>;
+/// Boxed, so that the many results on the way of an event fit into a register.
+type Stop = Box<EncodeError>;
+type Encoded = Result<(), Stop>;
 
 /// Append a payload: str as UTF-8 and bytes-like objects as they are, None as nothing, all else as JSON.
 ///
@@ -36,23 +40,26 @@ pub fn encode_payload(
     default: Option<&Bound<'_, PyAny>>,
     limit: usize,
     out: &mut Vec<u8>,
-) -> Encoded {
+) -> Result<(), EncodeError> {
     if value.cast_exact::<PyDict>().is_ok() {
         encode_json(value, default, limit, out)
     } else if let Ok(string) = value.cast::<PyString>() {
-        text::with_utf8(string, |utf8| append(utf8.as_bytes(), limit, out))
+        match text::utf8(string) {
+            Some(utf8) => append(utf8, limit, out),
+            None => append(&text::replaced(string).map_err(|stop| *stop)?, limit, out),
+        }
     } else if let Ok(bytes) = value.cast::<PyBytes>() {
         append(bytes.as_bytes(), limit, out)
     } else if value.is_none() {
         Ok(())
-    } else if let Some(bytes) = special::buffer(value, limit)? {
+    } else if let Some(bytes) = special::buffer(value, limit).map_err(|stop| *stop)? {
         append(bytes.as_bytes(), limit, out)
     } else {
         encode_json(value, default, limit, out)
     }
 }
 
-fn append(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Encoded {
+fn append(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     if bytes.len() > limit {
         return Err(EncodeError::TooLarge);
     }
@@ -69,38 +76,34 @@ pub fn encode_json(
     default: Option<&Bound<'_, PyAny>>,
     limit: usize,
     out: &mut Vec<u8>,
-) -> Encoded {
-    let end = out.len().saturating_add(limit);
-    let mut encoder = Encoder { out, end, default };
-    encoder.value(value, 0)?;
-    encoder.out.pop();
-    if encoder.out.len() > end { Err(EncodeError::TooLarge) } else { Ok(()) }
+) -> Result<(), EncodeError> {
+    let mut encoder = Encoder { out: Buffer::new(std::mem::take(out), limit), default };
+    let encoded = encoder.value(value, 0);
+    let fits;
+    (*out, fits) = encoder.out.finish();
+    encoded.map_err(|stop| *stop)?;
+    if fits { Ok(()) } else { Err(EncodeError::TooLarge) }
 }
 
 struct Encoder<'a, 'py> {
-    out: &'a mut Vec<u8>,
-    /// The length that `out` must not exceed.
-    end: usize,
+    out: Buffer,
     default: Option<&'a Bound<'py, PyAny>>,
 }
 
 impl<'py> Encoder<'_, 'py> {
     /// `depth` is how many containers, hooks and enums stand around the value.
-    #[inline]
+    #[inline(always)]
     fn value(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> Encoded {
         if let Ok(string) = value.cast_exact::<PyString>() {
             self.string(string, b',')
         } else if let Ok(int) = value.cast_exact::<PyInt>() {
-            self.int(int, b',')
+            self.int(int, ",")
         } else if let Ok(float) = value.cast_exact::<PyFloat>() {
-            number::float(self.out, float.value());
-            Ok(())
+            self.float(float.value())
         } else if value.is_none() {
-            self.out.extend_from_slice(b"null,");
-            Ok(())
+            self.out.short(b"null,")
         } else if let Ok(bool) = value.cast_exact::<PyBool>() {
-            self.out.extend_from_slice(if bool.is_true() { b"true," } else { b"false," });
-            Ok(())
+            if bool.is_true() { self.out.short(b"true,") } else { self.out.short(b"false,") }
         } else if let Ok(dict) = value.cast_exact::<PyDict>() {
             self.dict(dict, depth)
         } else if let Ok(list) = value.cast_exact::<PyList>() {
@@ -112,22 +115,19 @@ impl<'py> Encoder<'_, 'py> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn string(&mut self, string: &Bound<'py, PyString>, after: u8) -> Encoded {
-        let (out, end) = (&mut *self.out, self.end);
-        text::with_utf8(string, |utf8| {
-            if out.len() + utf8.len() + 2 > end {
-                return Err(EncodeError::TooLarge);
-            }
-            text::quoted(out, utf8, after);
-            Ok(())
-        })
+        match text::utf8(string) {
+            Some(utf8) => self.out.quoted(utf8, after),
+            None => self.out.quoted(&text::replaced(string)?, after),
+        }
     }
 
+    #[inline(never)]
     fn dict(&mut self, dict: &Bound<'py, PyDict>, depth: usize) -> Encoded {
         let py = dict.py();
         let depth = deeper(depth)?;
-        self.out.push(b'{');
+        self.out.short(b"{")?;
         let size = dict.len();
         let mut left = size;
         let mut position = 0;
@@ -138,8 +138,7 @@ impl<'py> Encoder<'_, 'py> {
         while unsafe { ffi::PyDict_Next(dict.as_ptr(), &raw mut position, &raw mut key, &raw mut value) } != 0 {
             // SAFETY: both are borrowed from the dict and nothing has run since. They are owned
             // from here on, because a hook may take them out of the dict.
-            let (key, value) =
-                unsafe { (Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value)) };
+            let (key, value) = unsafe { (Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value)) };
             if left == 0 {
                 return Err(changed());
             }
@@ -150,68 +149,48 @@ impl<'py> Encoder<'_, 'py> {
                 return Err(changed());
             }
         }
-        self.close(b'}');
-        Ok(())
+        self.out.close(b'}')
     }
 
+    #[inline(never)]
     fn list(&mut self, list: &Bound<'py, PyList>, depth: usize) -> Encoded {
         let depth = deeper(depth)?;
-        self.out.push(b'[');
+        self.out.short(b"[")?;
         let mut index = 0;
         // The length is asked anew each time: a hook may change the list.
-        while let Ok(item) = list.get_item(index) {
-            self.item(&item, depth)?;
+        while index < list.len() {
+            // SAFETY: the index is within the list, and nothing has run since that was seen.
+            let item = unsafe { list.get_item_unchecked(index) };
+            self.value(&item, depth)?;
             index += 1;
-            if index >= list.len() {
-                break;
-            }
         }
-        self.close(b']');
-        Ok(())
+        self.out.close(b']')
     }
 
+    #[inline(never)]
     fn tuple(&mut self, tuple: &Bound<'py, PyTuple>, depth: usize) -> Encoded {
         let depth = deeper(depth)?;
-        self.out.push(b'[');
+        self.out.short(b"[")?;
         for item in tuple.iter_borrowed() {
-            self.item(&item, depth)?;
+            self.value(&item, depth)?;
         }
-        self.close(b']');
-        Ok(())
-    }
-
-    #[inline]
-    fn item(&mut self, item: &Bound<'py, PyAny>, depth: usize) -> Encoded {
-        if self.out.len() > self.end {
-            return Err(EncodeError::TooLarge);
-        }
-        self.value(item, depth)
-    }
-
-    /// The comma after the last item becomes the closing bracket.
-    #[inline]
-    fn close(&mut self, bracket: u8) {
-        match self.out.last_mut() {
-            Some(last) if *last == b',' => *last = bracket,
-            _ => self.out.push(bracket),
-        }
-        self.out.push(b',');
+        self.out.close(b']')
     }
 }
 
 #[inline]
-fn deeper(depth: usize) -> Result<usize, EncodeError> {
-    if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(too_deep()) }
+fn deeper(depth: usize) -> Result<usize, Stop> {
+    if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(refuse(format!("nested deeper than {MAX_DEPTH} levels"))) }
 }
 
 #[cold]
-fn too_deep() -> EncodeError {
-    EncodeError::Unserialisable(format!("nested deeper than {MAX_DEPTH} levels"))
+fn changed() -> Stop {
+    refuse("a dict changed while it was being serialised")
 }
 
 #[cold]
-fn changed() -> EncodeError {
-    EncodeError::Unserialisable("a dict changed while it was being serialised".to_owned())
+fn refuse(why: impl Into<String>) -> Stop {
+    Box::new(EncodeError::Unserialisable(why.into()))
 }
 
 /// `encode_payload` for tests and benchmarks.

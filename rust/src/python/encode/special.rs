@@ -11,7 +11,7 @@ use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyMemoryView, PyString, PyTuple, PyType,
 };
 
-use super::{EncodeError, Encoded, Encoder, deeper, number};
+use super::{EncodeError, Encoded, Encoder, Stop, deeper, refuse};
 
 impl<'py> Encoder<'_, 'py> {
     /// A key as the json module writes it: `True` is `"true"`, `1.5` is `"1.5"`.
@@ -25,33 +25,28 @@ impl<'py> Encoder<'_, 'py> {
 
     #[cold]
     fn other_key(&mut self, key: &Bound<'py, PyAny>) -> Encoded {
-        if self.out.len() > self.end {
-            return Err(EncodeError::TooLarge);
-        }
         if let Ok(string) = key.cast::<PyString>() {
             return self.string(string, b':');
         }
-        self.out.push(b'"');
+        self.out.short(b"\"")?;
         if let Ok(bool) = key.cast::<PyBool>() {
-            self.out.extend_from_slice(if bool.is_true() { b"true" } else { b"false" });
+            self.out.short(if bool.is_true() { b"true" } else { b"false" })?;
         } else if key.is_none() {
-            self.out.extend_from_slice(b"null");
+            self.out.short(b"null")?;
         } else if let Ok(int) = key.cast::<PyInt>() {
-            self.int(int, b'"')?;
-            self.out.pop();
+            self.int(int, "")?;
         } else if let Ok(float) = key.cast::<PyFloat>() {
             match float.value() {
-                value if value.is_finite() => number::repr(self.out, value),
-                value if value.is_nan() => self.out.extend_from_slice(b"NaN"),
-                value if value > 0.0 => self.out.extend_from_slice(b"Infinity"),
-                _ => self.out.extend_from_slice(b"-Infinity"),
+                value if value.is_finite() => self.finite(value, "")?,
+                value if value.is_nan() => self.out.short(b"NaN")?,
+                value if value > 0.0 => self.out.short(b"Infinity")?,
+                _ => self.out.short(b"-Infinity")?,
             }
         } else {
             let name = type_name(key);
-            return Err(EncodeError::Unserialisable(format!("a key of type {name} is not serialisable")));
+            return Err(refuse(format!("a key of type {name} is not serialisable")));
         }
-        self.out.extend_from_slice(b"\":");
-        Ok(())
+        self.out.short(b"\":")
     }
 
     /// Whatever is not exactly of a type that JSON knows.
@@ -60,10 +55,9 @@ impl<'py> Encoder<'_, 'py> {
         if let Ok(string) = value.cast::<PyString>() {
             self.string(string, b',')
         } else if let Ok(int) = value.cast::<PyInt>() {
-            self.int(int, b',')
+            self.int(int, ",")
         } else if let Ok(float) = value.cast::<PyFloat>() {
-            number::float(self.out, float.value());
-            Ok(())
+            self.float(float.value())
         } else if let Ok(list) = value.cast::<PyList>() {
             self.list(list, depth)
         } else if let Ok(tuple) = value.cast::<PyTuple>() {
@@ -83,7 +77,7 @@ impl<'py> Encoder<'_, 'py> {
     /// A subclass says itself what its items are, in which order: OrderedDict, for one.
     fn dict_subclass(&mut self, dict: &Bound<'py, PyDict>, depth: usize) -> Encoded {
         let depth = deeper(depth)?;
-        self.out.push(b'{');
+        self.out.short(b"{")?;
         if !dict.is_empty() {
             let items = dict.as_any().cast::<PyMapping>().map_err(PyErr::from).and_then(|mapping| mapping.items());
             for item in items.map_err(|error| raised(dict, error))? {
@@ -95,19 +89,17 @@ impl<'py> Encoder<'_, 'py> {
                 self.value(&value, depth)?;
             }
         }
-        self.close(b'}');
-        Ok(())
+        self.out.close(b'}')
     }
 
     fn fields(&mut self, value: &Bound<'py, PyAny>, names: &[Bound<'py, PyString>], depth: usize) -> Encoded {
-        self.out.push(b'{');
+        self.out.short(b"{")?;
         for name in names {
             self.string(name, b':')?;
             let field = value.getattr(name).map_err(|error| raised(value, error))?;
             self.value(&field, depth)?;
         }
-        self.close(b'}');
-        Ok(())
+        self.out.close(b'}')
     }
 
     fn hook(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> Encoded {
@@ -167,7 +159,7 @@ fn field_names<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Vec<Bound<'py,
 }
 
 /// What a bytes-like object holds, or None for what is none. A buffer without dimensions is a number of numpy's.
-pub fn buffer<'py>(value: &Bound<'py, PyAny>, limit: usize) -> Result<Option<Bound<'py, PyBytes>>, EncodeError> {
+pub fn buffer<'py>(value: &Bound<'py, PyAny>, limit: usize) -> Result<Option<Bound<'py, PyBytes>>, Stop> {
     let py = value.py();
     // SAFETY: the object is alive; only its type is looked at.
     if unsafe { ffi::PyObject_CheckBuffer(value.as_ptr()) } == 0 {
@@ -184,24 +176,24 @@ pub fn buffer<'py>(value: &Bound<'py, PyAny>, limit: usize) -> Result<Option<Bou
         return Ok(None);
     }
     if bytes > limit {
-        return Err(EncodeError::TooLarge);
+        return Err(Box::new(EncodeError::TooLarge));
     }
     let copy = view.call_method0(intern!(py, "tobytes")).map_err(|error| raised(value, error))?;
     Ok(copy.cast_into().ok())
 }
 
-fn unknown(value: &Bound<'_, PyAny>) -> EncodeError {
-    EncodeError::Unserialisable(format!("an object of type {} is not serialisable", type_name(value)))
+fn unknown(value: &Bound<'_, PyAny>) -> Stop {
+    refuse(format!("an object of type {} is not serialisable", type_name(value)))
 }
 
 /// The name of the exception is told, its text is not: it may hold what the payload holds.
-fn raised(value: &Bound<'_, PyAny>, error: PyErr) -> EncodeError {
+fn raised(value: &Bound<'_, PyAny>, error: PyErr) -> Stop {
     let py = value.py();
     if !error.is_instance_of::<PyException>(py) {
-        return EncodeError::Interrupt(error);
+        return Box::new(EncodeError::Interrupt(error));
     }
     let (object, exception) = (type_name(value), type_name(error.value(py)));
-    EncodeError::Unserialisable(format!("an object of type {object} raised {exception} while being serialised"))
+    refuse(format!("an object of type {object} raised {exception} while being serialised"))
 }
 
 fn type_name(value: &Bound<'_, PyAny>) -> String {

@@ -1,105 +1,116 @@
 //! Strings: UTF-8 out of Python, and the escapes of JSON.
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::EncodeError;
+use super::{Stop, refuse};
 
-/// Call `then` with the text; lone surrogates are U+FFFD.
-#[inline]
-pub fn with_utf8(
-    string: &Bound<'_, PyString>,
-    then: impl FnOnce(&str) -> Result<(), EncodeError>,
-) -> Result<(), EncodeError> {
-    match string.to_str() {
-        Ok(text) => then(text),
-        Err(_) => then(&replaced(string)?),
+/// The text as Python holds it, or None where it has lone surrogates, which UTF-8 cannot hold.
+#[inline(always)]
+pub fn utf8<'a>(string: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
+    let mut size = 0;
+    // SAFETY: the str is alive, and what is returned lives as long as it does.
+    unsafe {
+        let start = ffi::PyUnicode_AsUTF8AndSize(string.as_ptr(), &raw mut size);
+        if start.is_null() {
+            forget_error(string.py());
+            return None;
+        }
+        Some(std::slice::from_raw_parts(start.cast(), size.cast_unsigned()))
     }
 }
 
-/// UTF-8 cannot hold surrogates, Python's str can.
 #[cold]
-fn replaced(string: &Bound<'_, PyString>) -> Result<String, EncodeError> {
-    let encoded = string
-        .py()
-        .get_type::<PyString>()
-        .call_method1("encode", (string, "utf-8", "surrogatepass"));
-    let Ok(Ok(bytes)) = encoded.map(|bytes| bytes.cast_into::<PyBytes>()) else {
-        return Err(EncodeError::Unserialisable("a str that has no UTF-8 form".to_owned()));
+fn forget_error(py: Python<'_>) {
+    drop(PyErr::take(py));
+}
+
+/// The text with U+FFFD for each lone surrogate.
+#[cold]
+pub fn replaced(string: &Bound<'_, PyString>) -> Result<Vec<u8>, Stop> {
+    let class = string.py().get_type::<PyString>();
+    let encoded = class.call_method1("encode", (string, "utf-8", "surrogatepass"));
+    let Ok(Ok(encoded)) = encoded.map(|bytes| bytes.cast_into::<PyBytes>()) else {
+        return Err(refuse("a str that has no UTF-8 form"));
     };
-    let mut utf8 = bytes.as_bytes().to_vec();
+    let mut utf8 = encoded.as_bytes().to_vec();
     // A surrogate takes three bytes here, ED A0..BF xx (RFC 3629 section 3), and so does U+FFFD.
     for at in 0..utf8.len().saturating_sub(2) {
         if utf8[at] == 0xED && utf8[at + 1] >= 0xA0 {
             utf8[at..at + 3].copy_from_slice("\u{FFFD}".as_bytes());
         }
     }
-    Ok(String::from_utf8_lossy(&utf8).into_owned())
-}
-
-/// Append the text in quotes, escaped, and the byte that stands behind it.
-#[inline]
-pub fn quoted(out: &mut Vec<u8>, text: &str, after: u8) {
-    let text = text.as_bytes();
-    out.reserve(text.len() + 3);
-    // SAFETY: there is room for the text and three bytes; the length grows only when all are written.
-    unsafe {
-        let start = out.as_mut_ptr().add(out.len());
-        start.write(b'"');
-        if copy_plain(text, start.add(1)) {
-            start.add(text.len() + 1).write(b'"');
-            start.add(text.len() + 2).write(after);
-            out.set_len(out.len() + text.len() + 3);
-            return;
-        }
-    }
-    escaped(out, text, after);
+    Ok(utf8)
 }
 
 /// Copy the text unless a byte of it needs an escape; then the copy is worth nothing.
 ///
-/// Blocks of 16, 8 or 4 bytes, of which the last overlaps the one before: no byte is handled alone.
+/// In blocks of which the last overlaps the one before, so that no byte is handled alone.
 ///
 /// # Safety
 /// `to` is valid for writes of `text.len()` bytes.
-#[inline]
-unsafe fn copy_plain(text: &[u8], to: *mut u8) -> bool {
+#[inline(always)]
+pub unsafe fn copy_plain(text: &[u8], to: *mut u8) -> bool {
     let from = text.as_ptr();
     let length = text.len();
-    // SAFETY: each block ends at or before the end of the text, which `to` has room for.
+    // SAFETY: each block ends at or before the end of the text, which `to` has room for; arrays of
+    // bytes have no alignment.
     unsafe {
         if length >= 16 {
             let mut at = 0;
-            while at + 16 <= length {
-                if !copy_block::<16>(from.add(at), to.add(at)) {
+            loop {
+                let block = from.add(at).cast::<[u8; 16]>().read();
+                to.add(at).cast::<[u8; 16]>().write(block);
+                if needs_escape_16(block) {
                     return false;
                 }
-                at += 16;
+                if at == length - 16 {
+                    return true;
+                }
+                at = (at + 16).min(length - 16);
             }
-            at == length || copy_block::<16>(from.add(length - 16), to.add(length - 16))
         } else if length >= 8 {
-            copy_block::<8>(from, to) & copy_block::<8>(from.add(length - 8), to.add(length - 8))
+            let (first, last) = (from.cast::<[u8; 8]>().read(), from.add(length - 8).cast::<[u8; 8]>().read());
+            to.cast::<[u8; 8]>().write(first);
+            to.add(length - 8).cast::<[u8; 8]>().write(last);
+            !(needs_escape(u64::from_ne_bytes(first)) | needs_escape(u64::from_ne_bytes(last)))
         } else if length >= 4 {
-            copy_block::<4>(from, to) & copy_block::<4>(from.add(length - 4), to.add(length - 4))
+            let (first, last) = (from.cast::<[u8; 4]>().read(), from.add(length - 4).cast::<[u8; 4]>().read());
+            to.cast::<[u8; 4]>().write(first);
+            to.add(length - 4).cast::<[u8; 4]>().write(last);
+            !needs_escape(u64::from(u32::from_ne_bytes(first)) << 32 | u64::from(u32::from_ne_bytes(last)))
         } else {
-            (0..length).all(|at| copy_block::<1>(from.add(at), to.add(at)))
+            let mut plain = true;
+            for at in 0..length {
+                let byte = from.add(at).read();
+                to.add(at).write(byte);
+                plain &= ESCAPES[usize::from(byte)] == 0;
+            }
+            plain
         }
     }
 }
 
-/// # Safety
-/// `from` is valid for reads and `to` for writes of `N` bytes.
+/// Written so that the compiler makes vector instructions of it.
 #[inline(always)]
-unsafe fn copy_block<const N: usize>(from: *const u8, to: *mut u8) -> bool {
-    // SAFETY: as the caller promises; arrays of bytes have no alignment.
-    let block = unsafe { from.cast::<[u8; N]>().read() };
-    unsafe { to.cast::<[u8; N]>().write(block) };
-    // Without a branch, so that the compiler makes vector instructions of it.
-    let mut escape = false;
+fn needs_escape_16(block: [u8; 16]) -> bool {
+    let mut found = 0;
     for byte in block {
-        escape |= (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+        found |= u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
     }
-    !escape
+    found != 0
+}
+
+/// Whether a byte of the eight is below 0x20, a quote or a backslash, without a branch.
+#[inline(always)]
+fn needs_escape(bytes: u64) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let below = |limit: u64, bytes: u64| bytes.wrapping_sub(ONES * limit) & !bytes;
+    let quote = below(1, bytes ^ (ONES * b'"' as u64));
+    let backslash = below(1, bytes ^ (ONES * b'\\' as u64));
+    (below(0x20, bytes) | quote | backslash) & HIGH != 0
 }
 
 /// The escapes that the json module writes (RFC 8259 section 7); 0 is none, 'u' is `\u00xx`.
@@ -120,8 +131,9 @@ const ESCAPES: [u8; 256] = {
     table
 };
 
-#[inline(never)]
-fn escaped(out: &mut Vec<u8>, text: &[u8], after: u8) {
+/// Append the text in quotes, escaped.
+pub fn escape(text: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let mut written = 0;
     for (at, &byte) in text.iter().enumerate() {
@@ -133,10 +145,9 @@ fn escaped(out: &mut Vec<u8>, text: &[u8], after: u8) {
         written = at + 1;
         out.extend_from_slice(&[b'\\', escape]);
         if escape == b'u' {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
             out.extend_from_slice(&[b'0', b'0', b'0' + (byte >> 4), HEX[usize::from(byte & 15)]]);
         }
     }
     out.extend_from_slice(&text[written..]);
-    out.extend_from_slice(&[b'"', after]);
+    out.push(b'"');
 }

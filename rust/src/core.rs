@@ -1,0 +1,200 @@
+//! One connector as its handle and its driver share it: the handle queues, the driver moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{io, mem};
+
+use parking_lot::Mutex;
+
+use crate::config::{Config, Will};
+use crate::driver::{self, Driver};
+use crate::events::{Event, Events};
+use crate::inbox::Inbox;
+use crate::outbox::{Outbox, Outcome};
+use crate::runtime;
+use crate::wake::Bell;
+
+/// What the handle asks of the driver.
+pub enum Command {
+    Subscribe { inbox: Arc<Inbox>, filter: String, qos: u8 },
+    Unsubscribe { subscription: u32 },
+    Stop { timeout: Duration, goodbye: bool },
+}
+
+/// Why an inbound message was given up.
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+pub enum InboxDrop {
+    Full,
+    NotUtf8,
+    NotJson,
+    TooDeep,
+    TooLarge,
+}
+
+impl InboxDrop {
+    pub const NAMES: [&'static str; 5] = ["inbox_full", "not_utf8", "not_json", "too_deep", "too_large"];
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    pub connected_since: Option<f64>,
+    pub reconnects: u64,
+    pub last_error: Option<String>,
+}
+
+pub struct Core {
+    pub config: Config,
+    pub outbox: Mutex<Outbox>,
+    pub bell: Arc<Bell>,
+    pub events: Events,
+    status: Mutex<Status>,
+    pub received: AtomicU64,
+    inbox_dropped: [AtomicU64; InboxDrop::NAMES.len()],
+    commands: Mutex<Vec<Command>>,
+    /// Flushes that run: token, and the mark in the outbox.
+    flushes: Mutex<Vec<(u32, u64)>>,
+    rest: Mutex<Rest>,
+}
+
+/// The driver while it does not run, and the will of a start that was asked for.
+struct Rest {
+    driver: Option<Box<Driver>>,
+    start: Option<Option<Will>>,
+    next_flush: u32,
+}
+
+impl Core {
+    pub fn new(config: Config) -> Arc<Self> {
+        let bell = Arc::new(Bell::default());
+        Arc::new(Self {
+            outbox: Mutex::new(Outbox::new(config.limits.clone())),
+            events: Events::new(Arc::clone(&bell)),
+            bell,
+            status: Mutex::default(),
+            received: AtomicU64::new(0),
+            inbox_dropped: Default::default(),
+            commands: Mutex::default(),
+            flushes: Mutex::default(),
+            rest: Mutex::new(Rest { driver: Some(Box::new(Driver::new(&config))), start: None, next_flush: 0 }),
+            config,
+        })
+    }
+
+    /// Queue events from now on, and dial until a stop.
+    pub fn start(self: &Arc<Self>, will: Option<Will>) -> io::Result<()> {
+        let handle = runtime::handle()?;
+        self.outbox.lock().open();
+        let mut rest = self.rest.lock();
+        rest.start = Some(will);
+        if let Some(driver) = rest.driver.take() {
+            handle.spawn(driver::run(Arc::clone(self), driver));
+        }
+        Ok(())
+    }
+
+    /// The start that was asked for, or the driver is put to rest: then it ends.
+    pub fn next_start(&self, mut driver: Box<Driver>) -> Option<(Box<Driver>, Option<Will>)> {
+        let mut rest = self.rest.lock();
+        match rest.start.take() {
+            Some(will) => Some((driver, will)),
+            None => {
+                driver.obey_at_rest(self);
+                rest.driver = Some(driver);
+                None
+            }
+        }
+    }
+
+    pub fn command(&self, command: Command) {
+        if matches!(command, Command::Stop { .. }) {
+            self.outbox.lock().close();
+        }
+        self.commands.lock().push(command);
+        // A resting driver obeys in the caller's thread, so that nothing waits for a start.
+        if let Some(driver) = &mut self.rest.lock().driver {
+            driver.obey_at_rest(self);
+            return;
+        }
+        self.bell.driver.notify_one();
+    }
+
+    pub fn take_commands(&self) -> Vec<Command> {
+        mem::take(&mut *self.commands.lock())
+    }
+
+    pub fn begin_flush(&self) -> u32 {
+        let token = {
+            let mut rest = self.rest.lock();
+            rest.next_flush = rest.next_flush.wrapping_add(1);
+            rest.next_flush
+        };
+        let mark = self.outbox.lock().mark();
+        self.flushes.lock().push((token, mark));
+        self.bell.driver.notify_one();
+        self.finish_flushes();
+        token
+    }
+
+    /// How much of a flush is left; 0 also for one that has ended.
+    pub fn flush_left(&self, token: u32) -> usize {
+        let mark = self.flushes.lock().iter().find(|flush| flush.0 == token).map(|flush| flush.1);
+        mark.map_or(0, |mark| self.outbox.lock().left(mark))
+    }
+
+    pub fn end_flush(&self, token: u32) {
+        self.flushes.lock().retain(|flush| flush.0 != token);
+    }
+
+    /// Tell of the flushes that are complete, and of what else came out of the outbox.
+    pub fn finish_flushes(&self) {
+        let outcomes = self.outbox.lock().take_outcomes();
+        for outcome in outcomes {
+            self.events.push(match outcome {
+                Outcome::Acknowledged(token) => Event::Acknowledged { token },
+                Outcome::GivenUp(token, why) => Event::GivenUp { token, why: why.name() },
+                Outcome::Space => Event::Space,
+            });
+        }
+        let mut flushes = self.flushes.lock();
+        if flushes.is_empty() {
+            return;
+        }
+        let outbox = self.outbox.lock();
+        flushes.retain(|&(token, mark)| {
+            let reached = outbox.reached(mark);
+            if reached {
+                self.events.push(Event::Flushed { token });
+            }
+            !reached
+        });
+    }
+
+    pub fn count_inbox_drop(&self, reason: InboxDrop) {
+        self.inbox_dropped[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn inbox_dropped(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.inbox_dropped.iter().map(|count| count.load(Ordering::Relaxed));
+        InboxDrop::NAMES.into_iter().zip(counts).filter(|(_, count)| *count > 0)
+    }
+
+    pub fn status(&self) -> Status {
+        self.status.lock().clone()
+    }
+
+    pub fn set_connected(&self, again: bool) {
+        let mut status = self.status.lock();
+        status.connected_since = SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs_f64());
+        status.reconnects += u64::from(again);
+    }
+
+    pub fn set_disconnected(&self, why: Option<&str>) {
+        let mut status = self.status.lock();
+        status.connected_since = None;
+        if let Some(why) = why {
+            status.last_error = Some(why.into());
+        }
+    }
+}

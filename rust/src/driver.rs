@@ -1,0 +1,246 @@
+//! What owns one connection after another: dials, waits, dials again, and obeys its handle.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::time::{Duration, Instant, sleep, timeout};
+
+use crate::backoff::Backoff;
+use crate::config::{Config, Will, generated_identifier};
+use crate::connection::Connection;
+use crate::core::{Command, Core};
+use crate::error::{ConnectFailure, Ended};
+use crate::events::{Event, Level};
+use crate::outbox::DropReason;
+use crate::packet::{self, Connect, Incoming, WillMessage};
+use crate::reader::Inboxes;
+use crate::session::{Notice, Session};
+use crate::transport;
+
+/// A stop that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Goodbye {
+    pub until: Instant,
+    /// Send DISCONNECT, so that the broker discards the will.
+    pub polite: bool,
+}
+
+pub struct Driver {
+    pub session: Session,
+    pub inboxes: Inboxes,
+    stop: Option<Goodbye>,
+    epoch: Instant,
+}
+
+/// Serve one start after another until there is none.
+pub async fn run(core: Arc<Core>, mut driver: Box<Driver>) {
+    while let Some((mut awake, will)) = core.next_start(driver) {
+        awake.serve(&core, will.as_ref()).await;
+        awake.stop = None;
+        core.outbox.lock().discard(DropReason::Closed);
+        core.set_disconnected(None);
+        core.finish_flushes();
+        core.events.push(Event::Stopped);
+        driver = awake;
+    }
+}
+
+impl Driver {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            session: Session::new(config.settings.clone()),
+            inboxes: Inboxes::new(),
+            stop: None,
+            epoch: Instant::now(),
+        }
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.epoch.elapsed().as_millis() as u64
+    }
+
+    pub fn instant(&self, at_ms: u64) -> Instant {
+        self.epoch + Duration::from_millis(at_ms)
+    }
+
+    pub fn stopping(&self) -> Option<Goodbye> {
+        self.stop
+    }
+
+    /// Do what the handle asked for since the last time.
+    pub fn obey(&mut self, core: &Core) {
+        for command in core.take_commands() {
+            match command {
+                Command::Subscribe { inbox, filter, qos } => {
+                    let subscription = inbox.subscription;
+                    self.inboxes.insert(subscription, inbox);
+                    self.session.subscribe(self.now_ms(), subscription, filter, qos);
+                }
+                Command::Unsubscribe { subscription } => {
+                    self.inboxes.remove(&subscription);
+                    self.session.unsubscribe(subscription);
+                }
+                Command::Stop { timeout, goodbye } => {
+                    core.outbox.lock().mark();
+                    self.stop = Some(Goodbye { until: Instant::now() + timeout, polite: goodbye });
+                }
+            }
+        }
+    }
+
+    /// Without a start there is nothing to stop.
+    pub fn obey_at_rest(&mut self, core: &Core) {
+        self.obey(core);
+        if self.stop.take().is_some() {
+            core.events.push(Event::Stopped);
+        }
+        self.tell(core);
+    }
+
+    /// Pass on what the session has to say.
+    pub fn tell(&mut self, core: &Core) {
+        for notice in self.session.take_notices() {
+            core.events.push(match notice {
+                Notice::Subscribed { subscription, code } => Event::Subscribed { subscription, code },
+                Notice::Unsubscribed { subscription } => Event::Unsubscribed { subscription },
+                Notice::Retained { subscription } => {
+                    let given = self.inboxes.get(&subscription).map_or(0, |inbox| inbox.given());
+                    Event::Retained { subscription, given }
+                }
+                Notice::Unanswered { filter } => Event::Log {
+                    level: Level::Warning,
+                    line: format!("the broker did not answer SUBSCRIBE to {filter}"),
+                },
+            });
+        }
+    }
+
+    async fn serve(&mut self, core: &Core, will: Option<&Will>) {
+        let identifier = core.config.identifier.clone().unwrap_or_else(generated_identifier);
+        let mut backoff = Backoff::new(core.config.reconnect_min_delay, core.config.reconnect_max_delay);
+        let mut connections = 0u32;
+        loop {
+            let attempt = establish(&core.config, &identifier, will);
+            let Some(established) = self.unless_stopped(core, attempt).await else {
+                return;
+            };
+            let permanent = match established {
+                Ok(established) => {
+                    core.set_connected(connections > 0);
+                    connections += 1;
+                    let began = Instant::now();
+                    let Err(ended) = self.connected(core, established).await else {
+                        return;
+                    };
+                    let why = ended.to_string();
+                    core.set_disconnected(Some(&why));
+                    core.events.push(Event::Disconnected { why });
+                    if backoff.connection_ended(began.elapsed()) {
+                        let line = "the broker closes every connection soon after accepting it; trying less often";
+                        core.events.push(Event::Log { level: Level::Warning, line: line.into() });
+                    }
+                    false
+                }
+                Err(failure) => {
+                    core.set_disconnected(Some(&failure.why));
+                    core.events.push(Event::Failed { permanent: failure.permanent, why: failure.why });
+                    failure.permanent
+                }
+            };
+            if self.unless_stopped(core, sleep(backoff.next(permanent))).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn connected(&mut self, core: &Core, established: Established) -> Result<(), Ended> {
+        let Established { stream, leftover, session_present } = established;
+        self.session.connected(self.now_ms());
+        core.outbox.lock().connected(session_present);
+        core.events.push(Event::Connected { session_present });
+        let ended = Connection::new(stream, leftover).run(core, self).await;
+        self.session.disconnected();
+        self.tell(core);
+        ended
+    }
+
+    /// Wait for the future, obeying meanwhile; None when a stop came first.
+    async fn unless_stopped<F: Future>(&mut self, core: &Core, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        loop {
+            self.obey(core);
+            self.tell(core);
+            if self.stop.is_some() {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                output = &mut future => return Some(output),
+                () = core.bell.driver.notified() => core.finish_flushes(),
+            }
+        }
+    }
+}
+
+struct Established {
+    stream: TcpStream,
+    leftover: Vec<u8>,
+    session_present: bool,
+}
+
+/// Dial, send CONNECT, wait for CONNACK: each with a time-out of its own.
+async fn establish(config: &Config, identifier: &str, will: Option<&Will>) -> Result<Established, ConnectFailure> {
+    let mut hello = Vec::new();
+    let connect = Connect {
+        client_id: identifier,
+        keep_alive_s: config.keep_alive_s,
+        clean_session: config.clean_session,
+        username: config.username.as_deref(),
+        password: config.password.as_deref().map(str::as_bytes),
+        will: will.map(|will| WillMessage {
+            topic: &will.topic,
+            payload: &will.payload,
+            qos: will.qos,
+            retain: will.retain,
+        }),
+    };
+    packet::connect(&mut hello, &connect)
+        .map_err(|error| ConnectFailure { why: error.to_string(), permanent: true })?;
+    let stream = transport::dial(config).await?;
+    timeout(config.connect_timeout, greet(stream, &hello, config.max_inbound_bytes))
+        .await
+        .unwrap_or_else(|_| Err(transport::timed_out()))
+}
+
+/// Nothing goes out behind CONNECT before CONNACK: some brokers drop what was pipelined.
+async fn greet(stream: TcpStream, hello: &[u8], max_size: usize) -> Result<Established, ConnectFailure> {
+    let mut rest = hello;
+    while !rest.is_empty() {
+        stream.writable().await.map_err(Ended::from)?;
+        match stream.try_write(rest) {
+            Ok(wrote) => rest = &rest[wrote..],
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(Ended::from(error).into()),
+        }
+    }
+    let mut input = Vec::with_capacity(1024);
+    loop {
+        stream.readable().await.map_err(Ended::from)?;
+        match stream.try_read_buf(&mut input) {
+            Ok(0) => return Err(Ended::ByPeer.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(Ended::from(error).into()),
+        }
+        let (session_present, used) = match packet::parse(&input, max_size).map_err(Ended::from)? {
+            None => continue,
+            Some((Incoming::ConnAck { code: 0, session_present }, used)) => (session_present, used),
+            Some((Incoming::ConnAck { code, .. }, _)) => return Err(ConnectFailure::refused(code)),
+            Some(_) => return Err(Ended::Unexpected("packet before CONNACK").into()),
+        };
+        input.drain(..used);
+        return Ok(Established { stream, leftover: input, session_present });
+    }
+}

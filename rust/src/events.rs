@@ -1,0 +1,80 @@
+//! What happened on the I/O thread, queued for the Python face to fetch.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::wake::{Bell, EVENTS};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Connected { session_present: bool },
+    Failed { permanent: bool, why: String },
+    Disconnected { why: String },
+    Subscribed { subscription: u32, code: u8 },
+    Retained { subscription: u32, given: u64 },
+    Unsubscribed { subscription: u32 },
+    Acknowledged { token: u32 },
+    GivenUp { token: u32, why: &'static str },
+    Flushed { token: u32 },
+    Space,
+    Stopped,
+    Log { level: Level, line: String },
+}
+
+/// Python's logging levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Level {
+    Warning = 30,
+    Error = 40,
+}
+
+pub struct Events {
+    queue: Mutex<VecDeque<Event>>,
+    arrived: Condvar,
+    bell: Arc<Bell>,
+}
+
+impl Events {
+    pub fn new(bell: Arc<Bell>) -> Self {
+        Self { queue: Mutex::new(VecDeque::new()), arrived: Condvar::new(), bell }
+    }
+
+    pub fn push(&self, event: Event) {
+        let first = {
+            let mut queue = self.queue.lock();
+            queue.push_back(event);
+            queue.len() == 1
+        };
+        self.arrived.notify_all();
+        if first {
+            self.bell.ring(EVENTS);
+        }
+    }
+
+    pub fn take(&self) -> VecDeque<Event> {
+        std::mem::take(&mut *self.queue.lock())
+    }
+
+    /// Block until an event waits; false on time-out.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let until = Instant::now() + timeout;
+        let mut queue = self.queue.lock();
+        while queue.is_empty() {
+            if self.arrived.wait_until(&mut queue, until).timed_out() {
+                return !queue.is_empty();
+            }
+        }
+        true
+    }
+
+    /// Wake the loop if anything waits: it has just been attached.
+    pub fn ring_if_waiting(&self) {
+        if !self.queue.lock().is_empty() {
+            self.bell.ring(EVENTS);
+        }
+    }
+}

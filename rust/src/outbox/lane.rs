@@ -1,0 +1,164 @@
+//! One lane: segments in order of acceptance, the last one being filled.
+
+use std::collections::VecDeque;
+
+use super::segment::Segment;
+
+/// How much there is to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pending {
+    Nothing,
+    /// Worth waiting a moment for more.
+    Little,
+    Worth,
+}
+
+#[derive(Debug, Default)]
+pub struct Lane {
+    segments: VecDeque<Segment>,
+    allocated: usize,
+    bytes: usize,
+    live: usize,
+    /// Segments before this one hold nothing that may be dropped.
+    first_droppable: usize,
+}
+
+impl Lane {
+    /// Memory that a frame of this size would add, in bytes.
+    pub fn growth(&self, frame_len: usize) -> usize {
+        match self.segments.back() {
+            Some(tail) if tail.has_room(frame_len) => tail.growth(frame_len),
+            _ => Segment::first_cost(frame_len),
+        }
+    }
+
+    /// The segment to append a frame to; the caller appends exactly that one frame.
+    pub fn tail_for(&mut self, frame_len: usize, room: usize, next_number: &mut u64) -> &mut Segment {
+        if !self.segments.back().is_some_and(|tail| tail.has_room(frame_len)) {
+            let segment = Segment::new(*next_number, frame_len, room);
+            *next_number += 1;
+            self.allocated += segment.allocated();
+            self.segments.push_back(segment);
+        }
+        let tail = self.segments.back_mut().expect("pushed above");
+        let growth = tail.growth(frame_len);
+        if growth > 0 {
+            let before = tail.allocated();
+            tail.reserve(frame_len);
+            self.allocated += tail.allocated() - before;
+        }
+        self.bytes += frame_len;
+        self.live += 1;
+        tail
+    }
+
+    pub fn pop(&mut self) -> Option<Segment> {
+        let segment = self.segments.pop_front()?;
+        self.first_droppable = self.first_droppable.saturating_sub(1);
+        self.forget(&segment);
+        Some(segment)
+    }
+
+    pub fn push_front(&mut self, segment: Segment) {
+        self.allocated += segment.allocated();
+        self.bytes += segment.bytes.len();
+        self.live += segment.live as usize;
+        self.first_droppable = 0;
+        self.segments.push_front(segment);
+    }
+
+    fn forget(&mut self, segment: &Segment) {
+        self.allocated -= segment.allocated();
+        self.bytes -= segment.bytes.len();
+        self.live -= segment.live as usize;
+    }
+
+    /// Drop the oldest event that may be; false where there is none. A segment of which nothing,
+    /// or only the protected part, is left gives its memory back at once.
+    pub fn drop_oldest(&mut self) -> bool {
+        while let Some(segment) = self.segments.get_mut(self.first_droppable) {
+            if !segment.droppable() {
+                self.first_droppable += 1;
+                continue;
+            }
+            let dropped = segment.drop_oldest();
+            debug_assert!(dropped);
+            self.live -= 1;
+            if !segment.droppable() {
+                self.tidy(self.first_droppable);
+            }
+            return true;
+        }
+        false
+    }
+
+    fn tidy(&mut self, place: usize) {
+        let segment = &mut self.segments[place];
+        if segment.live == 0 {
+            let segment = self.segments.remove(place).expect("indexed above");
+            self.forget(&segment);
+            segment.recycle();
+            return;
+        }
+        let (allocated, bytes) = (segment.allocated(), segment.bytes.len());
+        segment.compact();
+        self.allocated = self.allocated - allocated + segment.allocated();
+        self.bytes = self.bytes - bytes + segment.bytes.len();
+    }
+
+    pub fn withdraw(&mut self, number: u64, token: u32) -> bool {
+        let Ok(place) = self.segments.binary_search_by_key(&number, |segment| segment.number) else {
+            return false;
+        };
+        let segment = &mut self.segments[place];
+        let Some(index) = segment.entries.iter().position(|e| e.token == token && !e.dead) else {
+            return false;
+        };
+        segment.kill(index);
+        self.live -= 1;
+        if segment.live == 0 {
+            self.tidy(place);
+            self.first_droppable = self.first_droppable.min(place);
+        }
+        true
+    }
+
+    pub fn seal(&mut self) {
+        if let Some(tail) = self.segments.back_mut() {
+            tail.sealed = true;
+        }
+    }
+
+    pub fn pending(&self, worth_bytes: usize) -> Pending {
+        match self.segments.front() {
+            None => Pending::Nothing,
+            Some(front) if front.sealed || self.segments.len() > 1 || self.bytes >= worth_bytes => Pending::Worth,
+            Some(_) => Pending::Little,
+        }
+    }
+
+    pub fn left(&self, mark: u64) -> usize {
+        self.segments.iter().take_while(|s| s.number < mark).map(|s| s.live as usize).sum()
+    }
+
+    pub fn oldest_number(&self) -> Option<u64> {
+        self.segments.front().map(|segment| segment.number)
+    }
+
+    pub fn oldest_ms(&self) -> Option<u32> {
+        let live = self.segments.front()?.entries.iter().find(|entry| !entry.dead)?;
+        Some(live.born_ms)
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    pub fn allocated(&self) -> usize {
+        self.allocated
+    }
+}

@@ -1,0 +1,292 @@
+//! The handle that Python holds. Nothing here waits, but `wait`; no Python runs under a lock.
+
+use std::cell::{Cell, RefCell};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use super::encode::{EncodeError, encode_payload};
+use super::inbox::{Decode, Inbox};
+use super::notifier::Notifier;
+use super::options::Options;
+use crate::clock;
+use crate::config::Will;
+use crate::core::{Command, Core};
+use crate::events::Event;
+use crate::inbox;
+use crate::outbox::{Message, Rejection};
+use crate::topic;
+
+/// A scratch buffer above this is not kept.
+const SCRATCH_BYTES: usize = 1024 * 1024;
+
+thread_local! {
+    /// Taken for a call and put back, so that a nested call from a hook finds another, empty one.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static DETAIL: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+#[pyclass(frozen, module = "cascade.connectors.mqtt._native")]
+pub struct Client {
+    core: Arc<Core>,
+    default: Option<Py<PyAny>>,
+    max_message_bytes: usize,
+    process: u32,
+}
+
+#[pymethods]
+impl Client {
+    #[new]
+    fn new(options: Options) -> PyResult<Self> {
+        let (config, default) = options.into_config()?;
+        Ok(Self {
+            max_message_bytes: config.max_message_bytes,
+            core: Core::new(config),
+            default,
+            process: process::id(),
+        })
+    }
+
+    fn attach(&self, notifier: &Notifier, client: u32) {
+        self.core.bell.attach(notifier.shared(), client);
+        self.core.events.ring_if_waiting();
+    }
+
+    fn detach(&self) {
+        self.core.bell.detach();
+    }
+
+    fn start(&self, will_topic: String, will_payload: Vec<u8>, will_qos: u8, will_retain: bool) -> PyResult<()> {
+        let will = (!will_topic.is_empty()).then_some(Will {
+            topic: will_topic,
+            payload: will_payload,
+            qos: will_qos,
+            retain: will_retain,
+        });
+        self.core.start(will).map_err(|error| PyOSError::new_err(error.to_string()))
+    }
+
+    fn stop(&self, timeout_s: f64, goodbye: bool) {
+        self.core.command(Command::Stop { timeout: seconds(timeout_s), goodbye });
+    }
+
+    fn publish(
+        &self,
+        topic: &Bound<'_, PyAny>,
+        payload: &Bound<'_, PyAny>,
+        qos: &Bound<'_, PyAny>,
+        retain: &Bound<'_, PyAny>,
+        priority: bool,
+    ) -> PyResult<u8> {
+        let offered = self.offer(topic, payload, qos, retain, priority, false)?;
+        Ok(offered.map_or_else(|rejection| rejection as u8, |_| 0))
+    }
+
+    fn publish_tracked(
+        &self,
+        topic: &Bound<'_, PyAny>,
+        payload: &Bound<'_, PyAny>,
+        qos: &Bound<'_, PyAny>,
+        retain: &Bound<'_, PyAny>,
+    ) -> PyResult<(u8, u32)> {
+        let offered = self.offer(topic, payload, qos, retain, true, true)?;
+        Ok(offered.map_or_else(|rejection| (rejection as u8, 0), |token| (0, token)))
+    }
+
+    fn rejection_detail(&self) -> String {
+        DETAIL.with_borrow(Clone::clone)
+    }
+
+    fn withdraw(&self, token: u32) -> bool {
+        self.core.outbox.lock().withdraw(token)
+    }
+
+    fn subscribe(&self, subscription: u32, topic_filter: String, qos: u8, decode: &str) -> PyResult<Inbox> {
+        let decode = Decode::from_name(decode)
+            .ok_or_else(|| PyValueError::new_err("decode must be 'json', 'text' or 'bytes'"))?;
+        let config = &self.core.config;
+        let inbox = Arc::new(inbox::Inbox::new(
+            subscription,
+            config.max_inbox_bytes,
+            config.max_inbox_messages,
+            Arc::clone(&self.core.bell),
+        ));
+        self.core.command(Command::Subscribe { inbox: Arc::clone(&inbox), filter: topic_filter, qos });
+        Ok(Inbox::new(Arc::clone(&self.core), inbox, decode))
+    }
+
+    fn unsubscribe(&self, subscription: u32) {
+        self.core.command(Command::Unsubscribe { subscription });
+    }
+
+    fn flush(&self) -> u32 {
+        self.core.begin_flush()
+    }
+
+    fn flush_left(&self, token: u32) -> usize {
+        self.core.flush_left(token)
+    }
+
+    fn end_flush(&self, token: u32) {
+        self.core.end_flush(token);
+    }
+
+    fn events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.core.events.take().into_iter().map(|event| triple(py, event)).collect()
+    }
+
+    fn wait(&self, py: Python<'_>, timeout_s: f64) -> bool {
+        py.detach(|| self.core.events.wait(seconds(timeout_s)))
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = PyDict::new(py);
+        let map = |pairs: &mut dyn Iterator<Item = (&'static str, u64)>| -> PyResult<Bound<'py, PyDict>> {
+            let counts = PyDict::new(py);
+            for (reason, count) in pairs {
+                counts.set_item(reason, count)?;
+            }
+            Ok(counts)
+        };
+        let status = self.core.status();
+        stats.set_item("protocol", "3.1.1")?;
+        stats.set_item("connected", status.connected_since.is_some())?;
+        stats.set_item("connected_since", status.connected_since)?;
+        stats.set_item("uncertain", 0)?;
+        stats.set_item("received", self.core.received.load(Ordering::Relaxed))?;
+        stats.set_item("inbox_dropped", map(&mut self.core.inbox_dropped())?)?;
+        stats.set_item("reconnects", status.reconnects)?;
+        stats.set_item("last_error", status.last_error)?;
+        // One lock, one moment: the identities of the account hold.
+        let (counters, queued_events, queued_bytes, in_flight, oldest) = {
+            let outbox = self.core.outbox.lock();
+            (
+                outbox.counters().clone(),
+                outbox.queued_events(),
+                outbox.allocated(),
+                outbox.in_flight_events(),
+                outbox.oldest_waiting_ms(),
+            )
+        };
+        let age_ms = oldest.map_or(0, |born| clock::now_ms().saturating_sub(born));
+        stats.set_item("submitted", counters.submitted)?;
+        stats.set_item("rejected", map(&mut counters.rejected())?)?;
+        stats.set_item("accepted", counters.accepted)?;
+        stats.set_item("written", counters.written)?;
+        stats.set_item("acknowledged", counters.acknowledged)?;
+        stats.set_item("dropped", map(&mut counters.dropped())?)?;
+        stats.set_item("queued_events", queued_events)?;
+        stats.set_item("queued_bytes", queued_bytes)?;
+        stats.set_item("in_flight", in_flight)?;
+        stats.set_item("oldest_queued_s", f64::from(age_ms) / 1000.0)?;
+        Ok(stats)
+    }
+}
+
+impl Client {
+    /// The token, 0 unless tracked, or why not. Raises only what must stop the program, such as a
+    /// KeyboardInterrupt in a hook.
+    fn offer(
+        &self,
+        topic: &Bound<'_, PyAny>,
+        payload: &Bound<'_, PyAny>,
+        qos: &Bound<'_, PyAny>,
+        retain: &Bound<'_, PyAny>,
+        priority: bool,
+        track: bool,
+    ) -> PyResult<Result<u32, Rejection>> {
+        let refuse = |reason, detail: String| {
+            DETAIL.set(detail);
+            Err(self.core.outbox.lock().reject(reason))
+        };
+        let name = match topic.cast::<PyString>().map(Bound::to_str) {
+            Ok(Ok(name)) => name,
+            Ok(Err(_)) => {
+                return Ok(refuse(Rejection::InvalidTopic, "the topic holds lone surrogates".into()));
+            }
+            Err(_) => return Ok(refuse(Rejection::InvalidTopic, "the topic is not a str".into())),
+        };
+        if let Err(error) = topic::check_name(name) {
+            return Ok(refuse(Rejection::InvalidTopic, error.to_string()));
+        }
+        let level = match qos.extract::<u8>() {
+            Ok(level) if level <= 1 => level,
+            _ => return Ok(refuse(Rejection::InvalidQos, "qos must be 0 or 1".into())),
+        };
+        let mut scratch = SCRATCH.take();
+        scratch.clear();
+        let default = self.default.as_ref().map(|default| default.bind(topic.py()));
+        let offered = match encode_payload(payload, default, self.max_message_bytes, &mut scratch) {
+            Ok(()) => {
+                let message = Message {
+                    topic: name.as_bytes(),
+                    payload: &scratch,
+                    qos: level,
+                    retain: retain.is_truthy().unwrap_or(false),
+                    priority,
+                };
+                let offered = self.core.outbox.lock().offer(&message, track, clock::now_ms());
+                offered.map(|(token, wake)| {
+                    if wake {
+                        self.core.bell.driver.notify_one();
+                    }
+                    token
+                })
+            }
+            Err(EncodeError::TooLarge) => {
+                refuse(Rejection::TooLarge, format!("the payload is over {} bytes", self.max_message_bytes))
+            }
+            Err(EncodeError::Unserialisable(why)) => refuse(Rejection::Unserialisable, why),
+            Err(EncodeError::Interrupt(error)) => {
+                let _: Result<u32, _> = refuse(Rejection::Unserialisable, "interrupted".into());
+                return Err(error);
+            }
+        };
+        if scratch.capacity() <= SCRATCH_BYTES {
+            SCRATCH.set(scratch);
+        }
+        Ok(offered)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if process::id() == self.process {
+            self.core.command(Command::Stop { timeout: Duration::ZERO, goodbye: false });
+        } else {
+            // A child of a fork: what it inherited belongs to the parent's thread, and is left alone.
+            std::mem::forget(Arc::clone(&self.core));
+        }
+    }
+}
+
+fn seconds(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value.max(0.0)).unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
+}
+
+/// An event as `(kind, token, detail)`.
+fn triple<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyAny>> {
+    let none = py.None().into_bound(py);
+    let text = |text: String| PyString::new(py, &text).into_any();
+    let number = |number: u64| number.into_pyobject(py).map(Bound::into_any);
+    let (kind, token, detail) = match event {
+        Event::Connected { session_present } => ("connected", u32::from(session_present), text("3.1.1".into())),
+        Event::Failed { permanent, why } => ("failed", u32::from(permanent), text(why)),
+        Event::Disconnected { why } => ("disconnected", 0, text(why)),
+        Event::Subscribed { subscription, code } => ("subscribed", subscription, number(code.into())?),
+        Event::Retained { subscription, given } => ("retained", subscription, number(given)?),
+        Event::Unsubscribed { subscription } => ("unsubscribed", subscription, none),
+        Event::Acknowledged { token } => ("acknowledged", token, none),
+        Event::GivenUp { token, why } => ("given_up", token, text(why.into())),
+        Event::Flushed { token } => ("flushed", token, none),
+        Event::Space => ("space", 0, none),
+        Event::Stopped => ("stopped", 0, none),
+        Event::Log { level, line } => ("log", level as u32, text(line)),
+    };
+    Ok((kind, token, detail).into_pyobject(py)?.into_any())
+}

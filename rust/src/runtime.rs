@@ -1,0 +1,43 @@
+//! The process's one I/O thread, shared by all connectors.
+
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::{io, process, ptr, thread};
+
+use tokio::runtime::{Builder, Handle};
+
+struct Runtime {
+    handle: Handle,
+    process: u32,
+}
+
+static CURRENT: AtomicPtr<Runtime> = AtomicPtr::new(ptr::null_mut());
+
+/// The I/O thread of this process, started at the first call.
+///
+/// A child of a fork inherits the pointer but not the thread: it starts its own. What it inherited
+/// is never dropped, since that would unregister the parent's sockets from the shared epoll.
+pub fn handle() -> io::Result<Handle> {
+    let current = CURRENT.load(Ordering::Acquire);
+    // SAFETY: a pointer stored in CURRENT comes from Box::into_raw below and is never freed.
+    if let Some(runtime) = unsafe { current.as_ref() }
+        && runtime.process == process::id()
+    {
+        return Ok(runtime.handle.clone());
+    }
+    // One helper thread at most: name resolution blocks.
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
+    let handle = runtime.handle().clone();
+    let fresh = Box::into_raw(Box::new(Runtime { handle: handle.clone(), process: process::id() }));
+    if let Err(winner) = CURRENT.compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: `fresh` was not published; `winner` was, by another thread of this process.
+        let winner = unsafe {
+            drop(Box::from_raw(fresh));
+            &*winner
+        };
+        return Ok(winner.handle.clone());
+    }
+    thread::Builder::new()
+        .name("cascade-mqtt-io".into())
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    Ok(handle)
+}
