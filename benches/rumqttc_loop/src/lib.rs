@@ -18,9 +18,7 @@ use pyo3::{
     exceptions::{PyConnectionError, PyRuntimeError, PyValueError},
     prelude::*,
 };
-use rumqttc::{
-    AsyncClient, ClientError, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, QoS,
-};
+use rumqttc::{AsyncClient, ClientError, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet};
 
 const MAX_BYTES: usize = 1024 * 1024;
 
@@ -47,13 +45,9 @@ impl Publisher {
         let counter = Arc::clone(&taken);
         let (connected, wait) = mpsc::channel();
         let thread = thread::spawn(move || run(event_loop, &counter, &connected));
-        py.detach(|| wait.recv_timeout(Duration::from_secs(5)))
+        py.detach(move || wait.recv_timeout(Duration::from_secs(5)))
             .map_err(|_| PyConnectionError::new_err("no connection within 5 s"))?;
-        Ok(Self {
-            client,
-            taken,
-            thread: Some(thread),
-        })
+        Ok(Self { client, taken, thread: Some(thread) })
     }
 
     /// False where the channel is full.
@@ -88,9 +82,7 @@ impl Publisher {
 }
 
 fn run(mut event_loop: EventLoop, taken: &AtomicU64, connected: &mpsc::Sender<()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return };
     runtime.block_on(async {
         loop {

@@ -112,11 +112,7 @@ impl Connection {
         match packet.kind() {
             1 => {
                 self.level = wire::connect_level(packet.body)?;
-                let connack: &[u8] = if self.level == 5 {
-                    &[0x20, 3, 0, 0, 0]
-                } else {
-                    &[0x20, 2, 0, 0]
-                };
+                let connack: &[u8] = if self.level == 5 { &[0x20, 3, 0, 0, 0] } else { &[0x20, 2, 0, 0] };
                 self.out.extend_from_slice(connack);
             }
             4 => {
@@ -139,11 +135,7 @@ impl Connection {
             10 => {
                 let filters = wire::filters(packet.body, self.level, 0)?;
                 self.subscribed = None;
-                let codes = if self.level == 5 {
-                    vec![0; filters.len()]
-                } else {
-                    Vec::new()
-                };
+                let codes = if self.level == 5 { vec![0; filters.len()] } else { Vec::new() };
                 self.suback(0xb0, packet.body, &codes);
             }
             12 => self.out.extend_from_slice(&[0xd0, 0]),

@@ -27,11 +27,7 @@ pub struct Control {
 
 impl Control {
     pub fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            line: Vec::new(),
-            waits_for: None,
-        }
+        Self { stream, line: Vec::new(), waits_for: None }
     }
 
     pub fn stream(&mut self) -> &mut TcpStream {
@@ -59,11 +55,7 @@ impl Control {
     }
 
     pub fn answer(&mut self, totals: &Totals, connections: usize) -> io::Result<()> {
-        let Totals {
-            publishes,
-            bytes,
-            acknowledged,
-        } = totals;
+        let Totals { publishes, bytes, acknowledged } = totals;
         writeln!(
             self.stream,
             r#"{{"publishes": {publishes}, "bytes": {bytes}, "acknowledged": {acknowledged}, "connections": {connections}}}"#

@@ -56,11 +56,7 @@ fn main() -> io::Result<()> {
     let registry = sink.poll.registry();
     registry.register(&mut clients, CLIENTS, Interest::READABLE)?;
     registry.register(&mut controls, CONTROLS, Interest::READABLE)?;
-    println!(
-        "{} {}",
-        clients.local_addr()?.port(),
-        controls.local_addr()?.port()
-    );
+    println!("{} {}", clients.local_addr()?.port(), controls.local_addr()?.port());
     io::stdout().flush()?;
     thread::spawn(|| {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
@@ -95,11 +91,7 @@ impl Sink {
         while let Ok((mut stream, _)) = listener.accept() {
             let _ = stream.set_nodelay(true);
             let token = self.token();
-            self.poll.registry().register(
-                &mut stream,
-                token,
-                Interest::READABLE | Interest::WRITABLE,
-            )?;
+            self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
             self.clients.insert(token, Connection::new(stream));
         }
         Ok(())
@@ -108,9 +100,7 @@ impl Sink {
     fn accept_controls(&mut self, listener: &TcpListener) -> io::Result<()> {
         while let Ok((mut stream, _)) = listener.accept() {
             let token = self.token();
-            self.poll
-                .registry()
-                .register(&mut stream, token, Interest::READABLE)?;
+            self.poll.registry().register(&mut stream, token, Interest::READABLE)?;
             self.controls.insert(token, Control::new(stream));
         }
         Ok(())
@@ -137,10 +127,7 @@ impl Sink {
         let Some(mut control) = self.controls.remove(&token) else {
             return;
         };
-        match control
-            .commands()
-            .and_then(|commands| self.obey(&mut control, commands))
-        {
+        match control.commands().and_then(|commands| self.obey(&mut control, commands)) {
             Ok(()) => {
                 self.controls.insert(token, control);
             }
@@ -174,10 +161,7 @@ impl Sink {
 
     fn answer_waits(&mut self) {
         for control in self.controls.values_mut() {
-            if control
-                .waits_for
-                .is_some_and(|count| self.totals.publishes >= count)
-            {
+            if control.waits_for.is_some_and(|count| self.totals.publishes >= count) {
                 control.waits_for = None;
                 // A control client that is gone is removed when its end of file is read.
                 let _ = control.answer(&self.totals, self.clients.len());

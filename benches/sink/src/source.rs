@@ -22,17 +22,11 @@ impl Source {
     pub fn open(file: &Path, topic: &[u8], level: u8, qos: u8, total: u64) -> io::Result<Self> {
         let mut bytes = Vec::new();
         let mut frames = Vec::new();
-        for payload in fs::read(file)?
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
+        for payload in fs::read(file)?.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let id = if qos > 0 { 2 } else { 0 };
             let properties = usize::from(level == 5);
             bytes.push(0x30 | qos << 1);
-            put_length(
-                &mut bytes,
-                2 + topic.len() + id + properties + payload.len(),
-            );
+            put_length(&mut bytes, 2 + topic.len() + id + properties + payload.len());
             bytes.extend_from_slice(&(topic.len() as u16).to_be_bytes());
             bytes.extend_from_slice(topic);
             let id_at = bytes.len();
@@ -41,33 +35,17 @@ impl Source {
             frames.push((bytes.len(), id_at));
         }
         if frames.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "no payloads in the file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "no payloads in the file"));
         }
-        Ok(Self {
-            bytes,
-            frames,
-            qos,
-            total,
-            sent: 0,
-            acknowledged: 0,
-        })
+        Ok(Self { bytes, frames, qos, total, sent: 0, acknowledged: 0 })
     }
 
     /// Appends frames to `out` until it holds `enough` bytes or nothing may be sent now.
     pub fn fill(&mut self, out: &mut Vec<u8>, enough: usize) {
-        while out.len() < enough
-            && self.sent < self.total
-            && (self.qos == 0 || self.sent - self.acknowledged < WINDOW)
+        while out.len() < enough && self.sent < self.total && (self.qos == 0 || self.sent - self.acknowledged < WINDOW)
         {
             let index = (self.sent % self.frames.len() as u64) as usize;
-            let start = if index == 0 {
-                0
-            } else {
-                self.frames[index - 1].0
-            };
+            let start = if index == 0 { 0 } else { self.frames[index - 1].0 };
             let (end, id_at) = self.frames[index];
             let copy_at = out.len();
             out.extend_from_slice(&self.bytes[start..end]);

@@ -33,22 +33,10 @@ pub fn first_packet(bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>, Malform
         if byte & 0x80 == 0 {
             let start = place + 2;
             let size = start + length;
-            return Ok(bytes.get(start..size).map(|body| {
-                (
-                    Packet {
-                        first: bytes[0],
-                        body,
-                    },
-                    size,
-                )
-            }));
+            return Ok(bytes.get(start..size).map(|body| (Packet { first: bytes[0], body }, size)));
         }
     }
-    if bytes.len() < 5 {
-        Ok(None)
-    } else {
-        Err(Malformed)
-    }
+    if bytes.len() < 5 { Ok(None) } else { Err(Malformed) }
 }
 
 pub fn u16_at(bytes: &[u8], at: usize) -> Result<u16, Malformed> {
