@@ -1,0 +1,74 @@
+"""The compiled core. ``backends/native.py`` is its only user; the meaning of each method is told by
+the ``Backend`` protocol in ``backends/base.py``, which these signatures match.
+
+Nothing here raises for the network's sake, and nothing blocks but ``Client.wait``. Everything is
+thread-safe except that one ``Inbox`` belongs to one consumer.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, final
+
+from .backends.base import RawStats
+from .options import Options
+
+def encode(value: object, default: Callable[[Any], object] | None = None, limit: int = ...) -> bytes:
+    """A payload as it goes on the wire: JSON, or the bytes of a str or buffer.
+
+    ``limit`` is in bytes. Raises ValueError for what cannot be serialised, OverflowError above the limit.
+    """
+
+def decode(data: bytes) -> Any:
+    """A JSON payload as Python objects, ``{}`` for an empty one. Raises ValueError."""
+
+@final
+class Notifier:
+    """Where the I/O thread says that something waits, for one event loop."""
+
+    def __new__(cls, fd: int) -> Notifier:
+        """``fd``: the non-blocking end of a socket pair that gets one byte a wake-up; it is duplicated."""
+
+    def take(self) -> list[tuple[int, int]]:
+        """What is ready, as ``(client, subscription)``; subscription -1 stands for events.
+
+        Empty the socket before this call, never after it: the other order loses a wake-up.
+        """
+
+@final
+class Inbox:
+    """The bounded inbound queue of one subscription."""
+
+    def take(self) -> tuple[str, Any, int] | None:
+        """The next message as ``(topic, payload, flags)``; None arms the next wake-up."""
+
+    def position(self) -> int:
+        """How many messages have been taken or skipped."""
+
+@final
+class Client:
+    """One connector's queues and its connection, which a thread shared by the process drives."""
+
+    def __new__(cls, options: Options) -> Client: ...
+    def attach(self, notifier: Notifier, client: int) -> None:
+        """Ring ``notifier`` with the number ``client`` from now on."""
+
+    def detach(self) -> None: ...
+    def start(self, will_topic: str, will_payload: bytes, will_qos: int, will_retain: bool) -> None: ...
+    def stop(self, timeout_s: float, goodbye: bool) -> None: ...
+    def publish(self, topic: Any, payload: Any, qos: int, retain: bool, priority: bool) -> int: ...
+    def publish_tracked(self, topic: Any, payload: Any, qos: int, retain: bool) -> tuple[int, int]: ...
+    def rejection_detail(self) -> str: ...
+    def withdraw(self, token: int) -> bool: ...
+    def subscribe(
+        self, subscription: int, topic_filter: str, qos: int, decode: Literal["json", "text", "bytes"]
+    ) -> Inbox: ...
+    def unsubscribe(self, subscription: int) -> None: ...
+    def flush(self) -> int: ...
+    def flush_left(self, token: int) -> int: ...
+    def end_flush(self, token: int) -> None: ...
+    def events(self) -> list[tuple[str, int, Any]]:
+        """What has happened, oldest first, as ``(kind, token, detail)``."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block without the GIL until events wait; False on time-out."""
+
+    def stats(self) -> RawStats: ...
