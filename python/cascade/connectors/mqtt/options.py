@@ -285,9 +285,10 @@ def _check(name: str, annotation: Any, value: Any) -> None:
         raise ValueError("hostname must not be empty")
     if name in _POSITIVE and not value > 0:
         raise ValueError(f"{shown} must be more than 0, not {value!r}")
-    low, high = _RANGES.get(name, (value, value))
-    if not low <= value <= high:
-        raise ValueError(f"{shown} must be from {low} to {high}, not {value!r}")
+    if name in _RANGES:
+        low, high = _RANGES[name]
+        if not low <= value <= high:
+            raise ValueError(f"{shown} must be from {low} to {high}, not {value!r}")
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
