@@ -192,7 +192,7 @@ class Options:
         fields: dict[str, Any] = {}
         for name, value in given.items():
             inside = _RENAMED.get(name, name)
-            if inside not in names or name in _RENAMED.values() and name not in _RENAMED:
+            if inside not in names or name.endswith("_s"):
                 raise TypeError(f"MqttConnector got an unknown option {name!r}")
             if value is not None:
                 fields[inside] = value
