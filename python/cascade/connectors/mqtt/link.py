@@ -219,6 +219,8 @@ class Link:
     def _answered(self, kind: str, number: int, detail: Any) -> None:
         subscription = self._routes.get(number)
         if subscription is None:
+            # Its task has left already; whoever called unsubscribe still waits for the broker's answer.
+            self.completions.settle((kind, number))
             return
         if kind == "subscribed":
             subscription.granted(detail)
