@@ -1,0 +1,398 @@
+"""What owns a connector's connection: dial, send, receive, timers, reconnect, stop. On the I/O thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...options import Options, Will
+from . import reasons
+from .backoff import Backoff
+from .events import Events
+from .inbox import Inbound, Inbox
+from .outbox import Message, Outbox
+from .reasons import ConnectFailure
+from .session import Session
+
+if TYPE_CHECKING:
+    from .link import Link, Opened
+
+__all__ = ["Connection", "Driver"]
+
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_UNWRITTEN_BYTES = 64 * 1024
+"""What may wait in front of the socket: what is behind it still counts as queued, and can be dropped."""
+_PACKET_IDS = 60_000
+_LOOK_AGAIN_S = 0.05
+
+
+class Connection(NamedTuple):
+    """The connection's part of the statistics; replaced as a whole, read by any thread."""
+
+    protocol: str
+    connected: bool = False
+    connected_since: float | None = None
+    reconnects: int = 0
+    last_error: str | None = None
+
+
+class _Stop(NamedTuple):
+    deadline: float
+    goodbye: bool
+
+
+class _Ack:
+    """A received message whose acknowledgement waits: for room in so many inboxes, and for those before it."""
+
+    __slots__ = ("missing", "packet_id", "qos")
+
+    def __init__(self, packet_id: int, qos: int, missing: int) -> None:
+        self.packet_id, self.qos, self.missing = packet_id, qos, missing
+
+
+class Driver:
+    """One connector's connection, again and again. Every method is called on the I/O thread."""
+
+    def __init__(self, options: Options, outbox: Outbox, events: Events, inbound: Inbound) -> None:
+        self._options, self._outbox, self._events, self._inbound = options, outbox, events, inbound
+        self._session = Session(options.timeout_s, options.retained_timeout_s, events.push, self._warn)
+        self._asked = "5" if options.protocol == "auto" else options.protocol
+        self.connection = Connection(self._asked)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stop: _Stop | None = None
+        self._wake: asyncio.Future[str | None] | None = None
+        self._link: Link | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._window = 0
+        self._maximum_packet_bytes = 0
+        self._sent: dict[int, Message] = {}
+        self._acks: deque[_Ack] = deque()
+        self._withheld: dict[Inbox, list[_Ack]] = {}
+        self._full: set[Inbox] = set()
+
+    # Commands
+
+    def start(self, will: Will | None) -> None:
+        """Dial, and dial again, until ``stop``."""
+        if self._task is None or self._task.done():
+            self._loop = asyncio.get_running_loop()
+            self._stop = None
+            self._task = self._loop.create_task(self._run(will))
+
+    def stop(self, timeout_s: float, goodbye: bool) -> None:
+        """Send what is queued where there is a connection, and end it; ``stopped`` follows."""
+        if self._task is None or self._task.done():
+            self._events.push("stopped", 0, None)
+            return
+        if self._stop is not None:
+            return
+        self._stop = _Stop(time.monotonic() + timeout_s, goodbye)
+        if self._wake is None:
+            self._task.cancel()
+        elif not self._wake.done():
+            self._wake.set_result(None)
+
+    def subscribe(self, inbox: Inbox) -> None:
+        self._session.add(inbox, time.monotonic())
+        self._arm()
+
+    def unsubscribe(self, subscription: int) -> None:
+        inbox = self._session.remove(subscription, time.monotonic())
+        if inbox is not None:
+            self._release(inbox)
+            self._full.discard(inbox)
+            self._look_at_pause()
+        self._arm()
+
+    def room(self) -> None:
+        """A consumer has made room in an inbox that was full."""
+        for inbox in [inbox for inbox in self._withheld if inbox.has_room()]:
+            self._release(inbox)
+        self._look_at_pause()
+
+    def pump(self) -> None:
+        """Hand queued messages to the link, as long as it is not far behind."""
+        link = self._link
+        while link is not None and link.unwritten_bytes < _UNWRITTEN_BYTES:
+            batch = self._outbox.take(self._window - len(self._sent), _UNWRITTEN_BYTES)
+            if not batch:
+                break
+            for message in batch:
+                self._send(link, message)
+
+    # The connection's life
+
+    async def _run(self, will: Will | None) -> None:
+        identifier = self._options.identifier or "c-" + "".join(secrets.choice(_BASE32) for _ in range(20))
+        try:
+            await self._keep_connected(will, identifier)
+        except asyncio.CancelledError:
+            if self._stop is None:
+                raise
+        except Exception as error:
+            self._events.push("log", logging.ERROR, f"given up, by a mistake in this package: {error!r}")
+            raise
+        finally:
+            self._outbox.close()
+            self._outbox.discard("closed")
+            self._events.push("stopped", 0, None)
+
+    async def _keep_connected(self, will: Will | None, identifier: str) -> None:
+        options = self._options
+        backoff = Backoff(options.reconnect_min_delay_s, options.reconnect_max_delay_s)
+        versions: list[str] = ["5", "3.1.1"] if options.protocol == "auto" else [options.protocol]
+        connections = 0
+        while self._stop is None:
+            try:
+                link, opened, version = await self._connect(will, identifier, versions, first=not connections)
+            except ConnectFailure as failure:
+                self.connection = self.connection._replace(last_error=failure.why)
+                self._events.push("failed", int(failure.permanent), failure.why)
+                delay = options.reconnect_max_delay_s if failure.permanent else backoff.next()
+            else:
+                versions = [version]
+                began = time.monotonic()
+                await self._serve(link, opened, version, connections)
+                connections += 1
+                if backoff.ended(time.monotonic() - began):
+                    self._warn(
+                        "the connection was closed three times within 10 s of its beginning: "
+                        "another client may use the same identifier; attempts slow down"
+                    )
+                delay = backoff.next()
+            if self._stop is None:
+                await asyncio.sleep(delay)
+
+    async def _connect(
+        self, will: Will | None, identifier: str, versions: list[str], *, first: bool
+    ) -> tuple[Link, Opened, str]:
+        for version in versions:
+            try:
+                from .link import Link
+
+                link = Link(self._options, identifier, version, will, self, first=first)
+                opened = await link.open(self._options.connect_timeout_s)
+                if link.is_gone:
+                    raise ConnectFailure(reasons.CLOSED)
+                return link, opened, version
+            except ConnectFailure as failure:
+                if not failure.version or version == versions[-1]:
+                    raise
+            except Exception as error:
+                raise reasons.of_error(error) from error
+        raise AssertionError("there is always a version")
+
+    async def _serve(self, link: Link, opened: Opened, version: str, connections: int) -> None:
+        """From CONNACK to the end of the connection."""
+        assert self._loop is not None
+        now = time.monotonic()
+        self._wake = self._loop.create_future()
+        self._link = link
+        self._window = min(self._options.max_inflight_messages, opened.receive_maximum, _PACKET_IDS)
+        self._maximum_packet_bytes = opened.maximum_packet_bytes
+        self.connection = Connection(
+            version, True, time.time(), self.connection.reconnects + bool(connections), self.connection.last_error
+        )
+        self._events.push("connected", int(opened.session_present), version)
+        self._session.connected(link, opened.keepalive_s, now)
+        self._arm()
+        self.pump()
+        try:
+            why = await self._wake
+            if why is None:
+                why = await self._leave(link)
+        finally:
+            self._wake = None
+        if why is not None:
+            self.connection = self.connection._replace(last_error=why)
+            self._events.push("disconnected", 0, why)
+
+    async def _leave(self, link: Link) -> str | None:
+        """``stop`` was called: flush, and close; returns why the link ended by itself, if it did."""
+        assert self._loop is not None
+        assert self._stop is not None
+        if self._link is None:
+            return reasons.CLOSED
+        self._wake = self._loop.create_future()
+        self._check_flushed()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._stop.deadline):
+                why = await self._wake
+                if why is not None:
+                    return why
+        await link.close(goodbye=self._stop.goodbye, timeout_s=max(0.0, self._stop.deadline - time.monotonic()))
+        self._let_go()
+        return None
+
+    def _let_go(self) -> None:
+        """The link is closed: forget what belonged to it alone."""
+        self._link = None
+        self._sent.clear()
+        self._acks.clear()
+        self._withheld.clear()
+        self._full.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._outbox.connection_lost()
+        self._session.disconnected()
+        self.connection = self.connection._replace(protocol=self._asked, connected=False, connected_since=None)
+
+    def _check_flushed(self) -> None:
+        if self._stop is not None and self._wake is not None and not self._wake.done() and self._outbox.is_empty():
+            self._wake.set_result(None)
+
+    # What the link tells
+
+    def ended(self, why: str) -> None:
+        if why == reasons.TOO_LARGE:
+            self._inbound.count_dropped("too_large")
+        if self._link is not None:
+            self._let_go()
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(why)
+
+    def written(self, telemetry: int) -> None:
+        if telemetry:
+            self._outbox.written(telemetry)
+        self.pump()
+        self._check_flushed()
+
+    def acknowledged(self, packet_id: int, code: int) -> None:
+        message = self._sent.pop(packet_id, None)
+        if message is None:
+            return
+        # 0x10, no matching subscribers, is a success (MQTT 5.0 section 3.4.2.1).
+        if code < 0x80:
+            self._outbox.acknowledge(message)
+        else:
+            self._outbox.drop(message, "rejected_by_peer")
+        self.pump()
+        self._check_flushed()
+
+    def suback(self, packet_id: int, code: int) -> None:
+        self._session.suback(packet_id, code, time.monotonic())
+        self._arm()
+
+    def unsuback(self, packet_id: int) -> None:
+        self._session.unsuback(packet_id)
+
+    def pingresp(self) -> None:
+        self._session.pingresp(time.monotonic())
+        self._arm()
+
+    def received(self, topic: str, payload: bytes, qos: int, retain: bool, dup: bool, packet_id: int) -> None:
+        now = time.monotonic()
+        flags = qos | retain << 2 | dup << 3
+        held: list[Inbox] = []
+        for inbox in self._session.route(topic, retain, now):
+            if inbox.is_full(topic, payload):
+                self._full.add(inbox)
+                if inbox.is_stuck(now):
+                    if qos == 0:
+                        self._inbound.count_dropped("inbox_full")
+                        continue
+                    held.append(inbox)
+            inbox.give(topic, payload, flags, now)
+        if qos:
+            self._acknowledge(packet_id, qos, held)
+        if self._full:
+            self._look_at_pause()
+
+    # Sending
+
+    def _send(self, link: Link, message: Message) -> None:
+        # Fixed header, lengths, identifier and properties: no more than 16 bytes.
+        if len(message.topic) + len(message.payload) + 16 > self._maximum_packet_bytes:
+            self._outbox.drop(message, "rejected_by_peer")
+            return
+        packet_id = 0
+        if message.qos:
+            packet_id = link.new_packet_id()
+            while packet_id in self._sent:
+                packet_id = link.new_packet_id()
+            self._sent[packet_id] = message
+        link.publish(message, packet_id)
+
+    # Receiving
+
+    def _acknowledge(self, packet_id: int, qos: int, held: list[Inbox]) -> None:
+        """Acknowledge at hand-over, in the order of arrival (MQTT 3.1.1 section 4.6); ``held``: not yet."""
+        ack = _Ack(packet_id, qos, len(held))
+        self._acks.append(ack)
+        for inbox in held:
+            self._withheld.setdefault(inbox, []).append(ack)
+            if inbox.is_overfull() and self._link is not None:
+                self._link.fail(reasons.STUCK)
+                return
+        self._send_acks()
+
+    def _release(self, inbox: Inbox) -> None:
+        for ack in self._withheld.pop(inbox, ()):
+            ack.missing -= 1
+        self._send_acks()
+
+    def _send_acks(self) -> None:
+        while self._link is not None and self._acks and not self._acks[0].missing:
+            ack = self._acks.popleft()
+            self._link.acknowledge(ack.packet_id, ack.qos)
+
+    def _look_at_pause(self) -> None:
+        """Read on unless an inbox is full whose consumer makes progress."""
+        link, now = self._link, time.monotonic()
+        if link is None:
+            return
+        self._full = {inbox for inbox in self._full if not inbox.has_room()}
+        if any(not inbox.is_stuck(now) for inbox in self._full):
+            if not link.paused:
+                link.pause()
+                self._look_again(link)
+        elif link.paused:
+            link.resume()
+            self._session.reading_resumed(now)
+
+    def _look_again(self, link: Link) -> None:
+        assert self._loop is not None
+        self._loop.call_later(_LOOK_AGAIN_S, self._still_paused, link)
+
+    def _still_paused(self, link: Link) -> None:
+        if link is self._link and link.paused:
+            self._look_at_pause()
+            if link.paused:
+                self._look_again(link)
+
+    # Timers
+
+    def _arm(self) -> None:
+        """Set the timer to what is due first; one that rings early does no harm."""
+        link = self._link
+        if link is None or self._loop is None:
+            return
+        due = self._session.deadline(min(link.last_sent, link.last_received), link.paused)
+        if due is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        link = self._link
+        if link is None:
+            return
+        now = time.monotonic()
+        if self._session.tick(min(link.last_sent, link.last_received), link.paused, now):
+            self._arm()
+        else:
+            link.fail(reasons.KEEP_ALIVE)
+
+    def _warn(self, line: str) -> None:
+        self._events.push("log", logging.WARNING, line)

@@ -1,0 +1,188 @@
+"""The bounded inbound queue of one subscription, filled by the I/O thread, emptied by the user's loop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, Literal
+
+from ...encoding import Undecodable, decode_json
+from .events import Events
+
+__all__ = ["Decode", "Inbound", "Inbox"]
+
+Decode = Literal["json", "text", "bytes"]
+
+_HEADER = 120
+"""What one queued message costs beside topic and payload, in bytes."""
+
+_STUCK_S = 0.25
+"""A full queue whose consumer has taken nothing for so long does not hold up reading any more."""
+
+_WORDS = {"not_utf8": "is not UTF-8", "not_json": "is not JSON", "too_deep": "is nested too deep"}
+
+
+class Inbound:
+    """The inbound half of a connector's statistics, shared by its inboxes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._received = 0
+        self._dropped: Counter[str] = Counter()
+
+    def count_received(self) -> None:
+        with self._lock:
+            self._received += 1
+
+    def count_dropped(self, reason: str) -> None:
+        with self._lock:
+            self._dropped[reason] += 1
+
+    def snapshot(self) -> tuple[int, dict[str, int]]:
+        with self._lock:
+            return self._received, dict(self._dropped)
+
+
+class Inbox:
+    """One subscription and what has arrived for it.
+
+    Args:
+        max_bytes: cap on the memory of waiting messages.
+        max_messages: cap on their number, or None.
+        on_room: called on the consumer's thread when a queue that was full has room again.
+    """
+
+    def __init__(
+        self,
+        subscription: int,
+        topic_filter: str,
+        qos: int,
+        decode: Decode,
+        *,
+        max_bytes: int,
+        max_messages: int | None,
+        inbound: Inbound,
+        events: Events,
+        on_room: Callable[[], None],
+    ) -> None:
+        self.subscription, self.topic_filter, self.qos = subscription, topic_filter, qos
+        self._decode = decode
+        self._max_bytes, self._max_messages = max_bytes, max_messages
+        self._inbound, self._events, self._on_room = inbound, events, on_room
+        self._lock = threading.RLock()
+        self._queue: deque[tuple[str, bytes, int]] = deque()
+        self._bytes = self._given = self._read = 0
+        self._armed = True
+        self._room_wanted = False
+        self._seen_read, self._seen_at = 0, 0.0
+        self._undecodable = False
+
+    def take(self) -> tuple[str, Any, int] | None:
+        """The next message as topic, decoded payload and flags; None: the next arrival rings."""
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._armed = True
+                    return None
+                topic, payload, flags = self._queue.popleft()
+                self._bytes -= _size(topic, payload)
+                self._read += 1
+                room = self._room_wanted and self._is_half_empty()
+                self._room_wanted = self._room_wanted and not room
+            if room:
+                self._on_room()
+            try:
+                value = self._decoded(payload)
+            except Undecodable as error:
+                self._skip(topic, error.reason)
+                continue
+            self._undecodable = False
+            return topic, value, flags
+
+    def position(self) -> int:
+        """How many messages have left the queue: taken, or skipped as undecodable."""
+        return self._read
+
+    def given(self) -> int:
+        """How many messages have entered the queue."""
+        return self._given
+
+    def give(self, topic: str, payload: bytes, flags: int, now: float) -> None:
+        """Append a message, also to a full queue: that is the caller's choice."""
+        with self._lock:
+            if not self._queue:
+                self._seen_at = now
+            self._queue.append((topic, payload, flags))
+            self._bytes += _size(topic, payload)
+            self._given += 1
+            ring, self._armed = self._armed, False
+        self._inbound.count_received()
+        if ring:
+            self._events.inbox_ready(self.subscription)
+
+    def ring(self) -> None:
+        """Wake the consumer if anything waits: a loop has just been attached."""
+        with self._lock:
+            ring = bool(self._queue)
+        if ring:
+            self._events.inbox_ready(self.subscription)
+
+    def is_full(self, topic: str, payload: bytes) -> bool:
+        """Whether a message has to wait. An empty queue takes any one message."""
+        with self._lock:
+            if not self._queue or self._has_room(_size(topic, payload)):
+                return False
+            self._room_wanted = True
+            return True
+
+    def has_room(self) -> bool:
+        """Whether a queue that was full is half empty by now; if not, ``on_room`` will be called."""
+        with self._lock:
+            self._room_wanted = not self._is_half_empty()
+            return not self._room_wanted
+
+    def is_overfull(self) -> bool:
+        """Whether unacknowledged messages have filled it twice over."""
+        with self._lock:
+            return self._bytes > 2 * self._max_bytes
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether messages wait and the consumer has taken none of late."""
+        with self._lock:
+            if self._read != self._seen_read or not self._queue:
+                self._seen_read, self._seen_at = self._read, now
+            return now - self._seen_at >= _STUCK_S
+
+    def _has_room(self, size: int) -> bool:
+        if self._max_messages is not None and len(self._queue) >= self._max_messages:
+            return False
+        return self._bytes + size <= self._max_bytes
+
+    def _is_half_empty(self) -> bool:
+        if self._max_messages is not None and len(self._queue) * 2 > self._max_messages:
+            return False
+        return self._bytes * 2 <= self._max_bytes
+
+    def _decoded(self, payload: bytes) -> Any:
+        if self._decode == "json":
+            return decode_json(payload)
+        if self._decode == "bytes":
+            return payload
+        try:
+            return payload.decode()
+        except UnicodeDecodeError:
+            raise Undecodable("not_utf8") from None
+
+    def _skip(self, topic: str, reason: str) -> None:
+        self._inbound.count_dropped(reason)
+        if not self._undecodable:
+            # One line for a run of them.
+            self._undecodable = True
+            line = f"a message on {topic} was dropped: its payload {_WORDS[reason]}"
+            self._events.push("log", logging.WARNING, line)
+
+
+def _size(topic: str, payload: bytes) -> int:
+    return len(topic) + len(payload) + _HEADER

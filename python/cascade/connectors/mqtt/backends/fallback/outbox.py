@@ -1,0 +1,384 @@
+"""The bounded outbound queue: two lanes, caps, what is dropped, and an account of every event.
+
+No I/O and no clock. Every method is atomic. The lock is re-entrant because a signal handler or a
+finaliser may publish while its own thread is in here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ...options import OnFull
+
+__all__ = ["OVERHEAD", "Message", "Outbox"]
+
+OVERHEAD = 240
+"""What one queued event costs beside topic and payload, in bytes: the message, its numbers, its slots."""
+
+_EVERYTHING, _QOS_0_ONLY, _NOBODY = 1, 0, -1
+
+
+class Message:
+    """One accepted event; ``number`` counts acceptances."""
+
+    __slots__ = ("born", "number", "payload", "protected", "qos", "retain", "sent", "size", "token", "topic")
+
+    def __init__(self, topic: bytes, payload: bytes, qos: int, retain: bool, protected: bool) -> None:
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.protected = protected
+        self.size = len(topic) + len(payload) + OVERHEAD
+        self.number = 0
+        self.token = 0
+        self.born = 0.0
+        self.sent = False
+
+
+class _Lane:
+    """Unsent messages of one QoS, first in first out; the ordinary ones can be dropped from their front."""
+
+    def __init__(self) -> None:
+        self.ordinary: deque[Message] = deque()
+        self.protected: deque[Message] = deque()
+        self.ordinary_bytes = 0
+
+    def append(self, message: Message) -> None:
+        if message.protected:
+            self.protected.append(message)
+        else:
+            self.ordinary.append(message)
+            self.ordinary_bytes += message.size
+
+    def give_back(self, message: Message) -> None:
+        if message.protected:
+            self.protected.appendleft(message)
+        else:
+            self.ordinary.appendleft(message)
+            self.ordinary_bytes += message.size
+
+    def head(self) -> Message | None:
+        ordinary, protected = self.ordinary, self.protected
+        if not protected:
+            return ordinary[0] if ordinary else None
+        if not ordinary or protected[0].number < ordinary[0].number:
+            return protected[0]
+        return ordinary[0]
+
+    def pop(self, head: Message) -> None:
+        if head.protected:
+            self.protected.popleft()
+        else:
+            self.pop_ordinary()
+
+    def pop_ordinary(self) -> Message:
+        message = self.ordinary.popleft()
+        self.ordinary_bytes -= message.size
+        return message
+
+
+@dataclass
+class _Flush:
+    mark: int
+    left: int
+
+
+class Outbox:
+    """What waits to be sent, is being written, or is in flight.
+
+    Args:
+        max_bytes: cap on the memory of all events, queued and in flight.
+        max_events: cap on the number of queued events, or None.
+        on_full: what gives way when a cap is reached.
+        emit: called with kind, token and detail of a ``backends.base.Event``.
+    """
+
+    def __init__(
+        self, max_bytes: int, max_events: int | None, on_full: OnFull, emit: Callable[[str, int, Any], None]
+    ) -> None:
+        self._max_bytes, self._max_events, self._on_full, self._emit = max_bytes, max_events, on_full, emit
+        self._lock = threading.RLock()
+        self._intake = "not_connected"
+        self._wakes = _NOBODY
+        self._lanes = (_Lane(), _Lane())
+        self._writing: deque[Message] = deque()
+        self._in_flight: dict[int, Message] = {}
+        self._in_flight_bytes = 0
+        self._resend: deque[Message] = deque()
+        self._tracked: dict[int, Message] = {}
+        self._flushes: dict[int, _Flush] = {}
+        self._accepted = self._written = self._acknowledged = 0
+        self._queued = self._bytes = self._last_token = 0
+        self._rejected: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+        self._space_wanted = False
+        self._dropped_before: int | None = None
+
+    def open(self) -> None:
+        """Accept events from now on."""
+        with self._lock:
+            self._intake = "open"
+
+    def close(self) -> None:
+        """Refuse events from now on."""
+        with self._lock:
+            if self._intake == "open":
+                self._intake = "closed"
+
+    def closed_reason(self) -> str | None:
+        """Why nothing is accepted, as a rejection; None while events are."""
+        return None if self._intake == "open" else self._intake
+
+    def reject(self, reason: str) -> str:
+        """Count a message that is not even offered."""
+        with self._lock:
+            self._rejected[reason] += 1
+        return reason
+
+    def add(self, message: Message, now: float, *, track: bool = False) -> tuple[str | None, bool]:
+        """Queue a message; returns the reason of a refusal, or None, and whether to wake the driver."""
+        with self._lock:
+            reason = self._refusal(message)
+            if reason is not None:
+                return self.reject(reason), False
+            self._accepted += 1
+            self._queued += 1
+            self._bytes += message.size
+            message.number, message.born = self._accepted, now
+            if track:
+                message.token = self._new_token()
+                self._tracked[message.token] = message
+            self._lanes[message.qos].append(message)
+            wake = message.qos <= self._wakes
+            if wake:
+                self._wakes = _NOBODY
+            return None, wake
+
+    def take(self, window: int, budget: int) -> list[Message]:
+        """Up to ``budget`` bytes to send now, of QoS 1 no more than ``window`` messages.
+
+        Unacknowledged messages of a former connection come first. QoS 0 is answered by ``written``,
+        QoS 1 by ``acknowledge`` or ``drop``. After an empty list, ``add`` says when to come back.
+        """
+        batch: list[Message] = []
+        with self._lock:
+            while budget > 0 and (message := self._next(window)) is not None:
+                window -= message.qos
+                budget -= message.size
+                batch.append(message)
+            if batch:
+                self._wakes = _NOBODY
+            else:
+                self._wakes = _EVERYTHING if self._lanes[1].head() is None else _QOS_0_ONLY
+        return batch
+
+    def written(self, count: int) -> None:
+        """The operating system has taken that many of the QoS 0 messages, oldest first."""
+        with self._lock:
+            for _ in range(count):
+                message = self._writing.popleft()
+                self._queued -= 1
+                self._written += 1
+                self._finish(message, "acknowledged", None)
+            self._say_room()
+
+    def acknowledge(self, message: Message) -> None:
+        """PUBACK came for a message in flight."""
+        with self._lock:
+            if self._land(message):
+                self._acknowledged += 1
+                self._finish(message, "acknowledged", None)
+                self._say_room()
+
+    def drop(self, message: Message, reason: str) -> None:
+        """Give up a message in flight, or the first one being written."""
+        with self._lock:
+            if self._land(message):
+                self._give_up(message, reason)
+            elif self._writing and self._writing[0] is message:
+                self._writing.popleft()
+                self._queued -= 1
+                self._give_up(message, reason)
+
+    def connection_lost(self) -> None:
+        """What was not wholly written is queued again; what is in flight will be resent first."""
+        with self._lock:
+            while self._writing:
+                message = self._writing.pop()
+                message.sent = False
+                self._lanes[0].give_back(message)
+            self._resend = deque(self._in_flight.values())
+            self._wakes = _NOBODY
+
+    def discard(self, reason: str) -> None:
+        """Give up everything that is still here."""
+        with self._lock:
+            self.connection_lost()
+            self._resend.clear()
+            for message in list(self._in_flight.values()):
+                self._land(message)
+                self._give_up(message, reason)
+            for lane in self._lanes:
+                while (head := lane.head()) is not None:
+                    lane.pop(head)
+                    self._queued -= 1
+                    self._give_up(head, reason)
+
+    def withdraw(self, token: int) -> bool:
+        """Take a tracked message back while it is unsent, as ``expired``."""
+        with self._lock:
+            message = self._tracked.get(token)
+            if message is None or message.sent:
+                return False
+            self._lanes[message.qos].protected.remove(message)
+            self._queued -= 1
+            del self._tracked[token]
+            message.token = 0
+            self._give_up(message, "expired")
+            return True
+
+    def flush(self) -> int:
+        """Watch what has been accepted so far; ``flushed`` follows when none of it is left."""
+        with self._lock:
+            token = self._new_token()
+            flush = self._flushes[token] = _Flush(self._accepted, self._queued + len(self._in_flight))
+            if not flush.left:
+                self._emit("flushed", token, None)
+            return token
+
+    def flush_left(self, token: int) -> int:
+        with self._lock:
+            flush = self._flushes.get(token)
+            if flush is not None and flush.left:
+                return flush.left
+            self._flushes.pop(token, None)
+            return 0
+
+    def end_flush(self, token: int) -> None:
+        with self._lock:
+            self._flushes.pop(token, None)
+
+    def is_empty(self) -> bool:
+        with self._lock:
+            return not self._queued and not self._in_flight
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """The outbound half of ``backends.base.RawStats``, consistent in itself."""
+        with self._lock:
+            heads = [message for lane in self._lanes if (message := lane.head()) is not None]
+            heads += [self._writing[0]] if self._writing else []
+            return {
+                "submitted": self._accepted + sum(self._rejected.values()),
+                "rejected": dict(self._rejected),
+                "accepted": self._accepted,
+                "written": self._written,
+                "acknowledged": self._acknowledged,
+                "dropped": dict(self._dropped),
+                "queued_events": self._queued,
+                "queued_bytes": self._bytes,
+                "in_flight": len(self._in_flight),
+                "uncertain": 0,
+                "oldest_queued_s": max([0.0, *(now - message.born for message in heads)]),
+            }
+
+    def _new_token(self) -> int:
+        self._last_token += 1
+        return self._last_token
+
+    def _refusal(self, message: Message) -> str | None:
+        if self._intake != "open":
+            return self._intake
+        cap = self._share(self._max_bytes, message.protected)
+        if message.size > cap:
+            # Waiting for room could not help.
+            return "too_large"
+        if self._on_full == "drop_oldest":
+            ordinary = sum(lane.ordinary_bytes for lane in self._lanes)
+            if self._bytes - ordinary + message.size <= cap:
+                while not self._fits(message.size, message.protected) and self._drop_oldest():
+                    pass
+        if self._fits(message.size, message.protected):
+            return None
+        self._space_wanted = self._on_full == "wait"
+        return "queue_full"
+
+    def _share(self, cap: int, protected: bool) -> int:
+        """The last twentieth of a cap is for what matters most."""
+        return cap if protected else cap - cap // 20
+
+    def _fits(self, size: int, protected: bool) -> bool:
+        if self._max_events is not None and self._queued >= self._share(self._max_events, protected):
+            return False
+        return self._bytes + size <= self._share(self._max_bytes, protected)
+
+    def _drop_oldest(self) -> bool:
+        lane = next((lane for lane in self._lanes if lane.ordinary), None)
+        if lane is None:
+            return False
+        if self._dropped_before is None:
+            self._dropped_before = self._dropped["queue_full"]
+            self._emit("log", logging.WARNING, "the outbound queue is full: its oldest events are dropped")
+        self._queued -= 1
+        self._give_up(lane.pop_ordinary(), "queue_full")
+        return True
+
+    def _next(self, window: int) -> Message | None:
+        if self._resend:
+            if window > 0:
+                return self._resend.popleft()
+            head = None
+        else:
+            room = window > 0 and self._in_flight_bytes <= self._max_bytes // 2
+            head = self._lanes[1].head() if room else None
+        other = self._lanes[0].head()
+        if head is None or (other is not None and other.number < head.number):
+            head = other
+        if head is None:
+            return None
+        self._lanes[head.qos].pop(head)
+        head.sent = True
+        if head.qos == 0:
+            self._writing.append(head)
+        else:
+            self._queued -= 1
+            self._in_flight[head.number] = head
+            self._in_flight_bytes += head.size
+        return head
+
+    def _land(self, message: Message) -> bool:
+        if self._in_flight.pop(message.number, None) is None:
+            return False
+        self._in_flight_bytes -= message.size
+        return True
+
+    def _give_up(self, message: Message, reason: str) -> None:
+        self._dropped[reason] += 1
+        self._finish(message, "given_up", reason)
+
+    def _finish(self, message: Message, outcome: str, detail: str | None) -> None:
+        self._bytes -= message.size
+        if message.token:
+            self._tracked.pop(message.token, None)
+            self._emit(outcome, message.token, detail)
+        for token, flush in list(self._flushes.items()):
+            if message.number <= flush.mark and flush.left:
+                flush.left -= 1
+                if not flush.left:
+                    self._emit("flushed", token, None)
+        if self._space_wanted and self._fits(self._max_bytes // 16, False):
+            self._space_wanted = False
+            self._emit("space", 0, None)
+
+    def _say_room(self) -> None:
+        """Once it is half empty, the end of an episode of dropping."""
+        if self._dropped_before is None or self._bytes * 2 > self._max_bytes:
+            return
+        if self._max_events is None or self._queued * 2 <= self._max_events:
+            lost, self._dropped_before = self._dropped["queue_full"] - self._dropped_before, None
+            self._emit("log", logging.WARNING, f"the outbound queue has room again; {lost} events were dropped")

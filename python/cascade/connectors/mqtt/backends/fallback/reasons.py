@@ -1,0 +1,92 @@
+"""Why a connection failed or ended, in the words that reach a log line; both backends use the same."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+
+__all__ = [
+    "CLOSED",
+    "KEEP_ALIVE",
+    "MALFORMED",
+    "STUCK",
+    "TIMED_OUT",
+    "TOO_LARGE",
+    "ConnectFailure",
+    "of_error",
+    "refused",
+]
+
+CLOSED = "connection closed by the broker"
+KEEP_ALIVE = "no answer to PINGREQ within half a keep-alive"
+MALFORMED = "malformed packet from the broker"
+STUCK = "a subscription is stuck and its queue is full"
+TIMED_OUT = "timed out"
+TOO_LARGE = "the broker sent a packet above max_inbound_bytes"
+
+# CONNACK return codes (MQTT 3.1.1 section 3.2.2.3): words, and whether trying again cannot help.
+_RETURN_CODES = {
+    1: ("unacceptable protocol version", True),
+    2: ("identifier rejected", True),
+    3: ("server unavailable", False),
+    4: ("bad user name or password", True),
+    5: ("not authorised", True),
+}
+# CONNACK reason codes (MQTT 5.0 section 3.2.2.2).
+_REASON_CODES = {
+    0x84: _RETURN_CODES[1],
+    0x85: _RETURN_CODES[2],
+    0x86: _RETURN_CODES[4],
+    0x87: _RETURN_CODES[5],
+    0x88: _RETURN_CODES[3],
+    0x89: ("server busy", False),
+    0x8A: ("banned", True),
+    0x8C: ("bad authentication method", True),
+    0x97: ("quota exceeded", False),
+    0x9F: ("connection rate exceeded", False),
+}
+_ERRNOS = {
+    errno.ENETUNREACH: "network unreachable",
+    errno.EHOSTUNREACH: "host unreachable",
+    errno.EMFILE: "too many open files: raise the limit of this process (ulimit -n)",
+}
+
+
+class ConnectFailure(Exception):
+    """An attempt to connect that came to nothing.
+
+    ``permanent``: trying again with the same options cannot help. ``version``: an older protocol
+    version may be understood.
+    """
+
+    def __init__(self, why: str, *, permanent: bool = False, version: bool = False) -> None:
+        super().__init__(why)
+        self.why, self.permanent, self.version = why, permanent, version
+
+
+def refused(code: int) -> ConnectFailure:
+    """A CONNACK other than success. Old brokers answer MQTT 5 with return code 1."""
+    why, permanent = (_RETURN_CODES | _REASON_CODES).get(code, (f"refused with the code {code}", False))
+    return ConnectFailure(why, permanent=permanent, version=code in (0x01, 0x84))
+
+
+def of_error(error: BaseException) -> ConnectFailure:
+    """The operating system's and the TLS library's errors."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConnectFailure(f"certificate not accepted: {error.verify_message}", permanent=True)
+    if isinstance(error, ssl.SSLError):
+        return ConnectFailure(f"TLS handshake failed: {error.reason or error}")
+    if isinstance(error, socket.gaierror):
+        return ConnectFailure("name resolution failed")
+    if isinstance(error, ConnectionRefusedError):
+        return ConnectFailure("connection refused")
+    if isinstance(error, (ConnectionResetError, BrokenPipeError)):
+        return ConnectFailure("connection reset by the broker")
+    if isinstance(error, TimeoutError):
+        return ConnectFailure(TIMED_OUT)
+    if isinstance(error, OSError):
+        return ConnectFailure(_ERRNOS.get(error.errno or 0) or error.strerror or str(error))
+    # Options that the library refuses, or no library.
+    permanent = isinstance(error, (ValueError, TypeError, ImportError))
+    return ConnectFailure(str(error) or type(error).__name__, permanent=permanent)

@@ -1,0 +1,238 @@
+"""What the protocol remembers over a connection: subscriptions, their retained messages, keep-alive.
+
+No I/O and no clock: time comes in as seconds, packets go out through ``Wire``. Used on the I/O
+thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ...topics import matches
+from .inbox import Inbox
+
+__all__ = ["REFUSED", "Session", "Wire"]
+
+REFUSED = 128
+"""SUBACK return code of a refusal (MQTT 3.1.1 section 3.9.3)."""
+
+_QUIET_S = 0.05
+"""After the PINGRESP behind a SUBSCRIBE, so long without a retained message means that all have come."""
+
+_ROUTES = 1024
+"""Topics whose subscriptions are remembered."""
+
+
+class Wire(Protocol):
+    """What a session says to the broker; subscribe and unsubscribe return the packet identifier."""
+
+    def subscribe(self, topic_filter: str, qos: int) -> int: ...
+
+    def unsubscribe(self, topic_filter: str) -> int: ...
+
+    def ping(self) -> None: ...
+
+
+class _Round:
+    """One SUBSCRIBE, from its sending until its retained messages are through."""
+
+    def __init__(self, topic_filter: str, members: list[Inbox], ping: int, now: float) -> None:
+        self.topic_filter, self.members, self.ping = topic_filter, members, ping
+        self.sent_at = self.last_retained_at = now
+        self.granted_at: float | None = None
+        self.answered_at: float | None = None
+
+    def done_at(self, retained_timeout_s: float) -> float | None:
+        if self.granted_at is None:
+            return None
+        bound = self.granted_at + retained_timeout_s
+        if self.answered_at is None:
+            return bound
+        return min(bound, max(self.granted_at, self.answered_at, self.last_retained_at) + _QUIET_S)
+
+
+class Session:
+    """The subscriptions of one connector.
+
+    Args:
+        timeout_s: how long SUBACK may take, in seconds.
+        retained_timeout_s: how long to wait for retained messages after SUBACK, in seconds.
+        emit: called with kind, token and detail of a ``backends.base.Event``.
+        warn: called with a line to log.
+    """
+
+    def __init__(
+        self,
+        timeout_s: float,
+        retained_timeout_s: float,
+        emit: Callable[[str, int, Any], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._timeout_s, self._retained_timeout_s, self._emit, self._warn = timeout_s, retained_timeout_s, emit, warn
+        self._members: dict[int, Inbox] = {}
+        self._routes: dict[str, list[Inbox]] = {}
+        self._wire: Wire | None = None
+        self._rounds: dict[int, _Round] = {}
+        self._unsubscribing: dict[int, tuple[int, float]] = {}
+        self._keepalive_s = 0.0
+        self._pings_sent = self._pings_answered = 0
+        self._ping_since: float | None = None
+
+    def connected(self, wire: Wire, keepalive_s: float, now: float) -> None:
+        """CONNACK came: subscribe to everything (again)."""
+        self._wire, self._keepalive_s = wire, keepalive_s
+        self._pings_sent = self._pings_answered = 0
+        self._ping_since = None
+        filters: dict[str, list[Inbox]] = {}
+        for inbox in self._members.values():
+            filters.setdefault(inbox.topic_filter, []).append(inbox)
+        for topic_filter, members in filters.items():
+            self._subscribe(topic_filter, members, now)
+        if filters:
+            self._ping(now)
+
+    def disconnected(self) -> None:
+        """The connection is gone, and with it what belonged to it alone."""
+        self._wire = None
+        self._rounds.clear()
+        for subscription, _ in self._unsubscribing.values():
+            self._emit("unsubscribed", subscription, None)
+        self._unsubscribing.clear()
+
+    def add(self, inbox: Inbox, now: float) -> None:
+        self._members[inbox.subscription] = inbox
+        self._routes.clear()
+        if self._wire is not None:
+            self._subscribe(inbox.topic_filter, [inbox], now)
+            self._ping(now)
+
+    def remove(self, subscription: int, now: float) -> Inbox | None:
+        """End a subscription, and its filter when it was the last one of it."""
+        inbox = self._members.pop(subscription, None)
+        if inbox is None:
+            return None
+        self._routes.clear()
+        for round_ in self._rounds.values():
+            if inbox in round_.members:
+                round_.members.remove(inbox)
+        last = all(other.topic_filter != inbox.topic_filter for other in self._members.values())
+        if self._wire is not None and last:
+            self._unsubscribing[self._wire.unsubscribe(inbox.topic_filter)] = subscription, now
+        else:
+            self._emit("unsubscribed", subscription, None)
+        return inbox
+
+    def route(self, topic: str, retain: bool, now: float) -> list[Inbox]:
+        """The inboxes that a message goes to, each once.
+
+        The RETAIN flag says that a SUBSCRIBE asked for the message (MQTT 3.1.1 section 3.3.1.3):
+        while one of ours waits for such messages, only those who asked get it.
+        """
+        if retain and self._rounds:
+            asked: dict[Inbox, None] = {}
+            for round_ in self._rounds.values():
+                if matches(round_.topic_filter, topic):
+                    round_.last_retained_at = now
+                    asked.update(dict.fromkeys(round_.members))
+            if asked:
+                return list(asked)
+        found = self._routes.get(topic)
+        if found is None:
+            if len(self._routes) >= _ROUTES:
+                self._routes.clear()
+            found = [inbox for inbox in self._members.values() if matches(inbox.topic_filter, topic)]
+            self._routes[topic] = found
+        return found
+
+    def suback(self, packet_id: int, code: int, now: float) -> None:
+        round_ = self._rounds.get(packet_id)
+        if round_ is None or round_.granted_at is not None:
+            return
+        round_.granted_at = now
+        for inbox in round_.members:
+            self._emit("subscribed", inbox.subscription, min(code, REFUSED))
+        if code >= REFUSED:
+            del self._rounds[packet_id]
+
+    def unsuback(self, packet_id: int) -> None:
+        subscription, _ = self._unsubscribing.pop(packet_id, (None, 0.0))
+        if subscription is not None:
+            self._emit("unsubscribed", subscription, None)
+
+    def pingresp(self, now: float) -> None:
+        self._pings_answered += 1
+        self._ping_since = now if self._pings_answered < self._pings_sent else None
+        for round_ in self._rounds.values():
+            if round_.answered_at is None and round_.ping <= self._pings_answered:
+                round_.answered_at = now
+
+    def reading_resumed(self, now: float) -> None:
+        """What lay unread during a pause of our own is not the broker's silence."""
+        if self._ping_since is not None:
+            self._ping_since = now
+
+    def tick(self, idle_since: float, paused: bool, now: float) -> bool:
+        """Do what is due; False: the broker is gone, it has not answered a PINGREQ.
+
+        Args:
+            idle_since: when bytes were last sent, or last received, whichever is longer ago.
+            paused: reading is paused, so answers cannot be seen.
+        """
+        self._finish_rounds(now)
+        for packet_id, (_, sent_at) in list(self._unsubscribing.items()):
+            if now >= sent_at + self._timeout_s:
+                self.unsuback(packet_id)
+        if not self._keepalive_s or self._wire is None:
+            return True
+        if now < self._keepalive_due(idle_since, paused):
+            return True
+        if self._ping_since is not None and not paused:
+            return False
+        # During a pause answers lie unread, but the broker must not take our silence for the end.
+        self._ping_since = None
+        self._ping(now)
+        return True
+
+    def deadline(self, idle_since: float, paused: bool) -> float | None:
+        """When ``tick`` is due next, if at all."""
+        due = [
+            round_.sent_at + self._timeout_s if done is None else done
+            for round_ in self._rounds.values()
+            for done in [round_.done_at(self._retained_timeout_s)]
+        ]
+        due += [sent_at + self._timeout_s for _, sent_at in self._unsubscribing.values()]
+        if self._keepalive_s and self._wire is not None:
+            due.append(self._keepalive_due(idle_since, paused))
+        return min(due, default=None)
+
+    def _keepalive_due(self, idle_since: float, paused: bool) -> float:
+        if self._ping_since is None:
+            return idle_since + self._keepalive_s
+        return self._ping_since + (self._keepalive_s if paused else self._keepalive_s / 2)
+
+    def _finish_rounds(self, now: float) -> None:
+        for packet_id, round_ in list(self._rounds.items()):
+            done_at = round_.done_at(self._retained_timeout_s)
+            if done_at is not None and now >= done_at:
+                del self._rounds[packet_id]
+                for inbox in round_.members:
+                    self._emit("retained", inbox.subscription, inbox.given())
+            elif done_at is None and now >= round_.sent_at + self._timeout_s:
+                del self._rounds[packet_id]
+                self._warn(f"the broker did not answer the subscription to {round_.topic_filter}")
+                for inbox in round_.members:
+                    self._emit("subscribed", inbox.subscription, REFUSED)
+
+    def _subscribe(self, topic_filter: str, members: list[Inbox], now: float) -> None:
+        assert self._wire is not None
+        qos = max(inbox.qos for inbox in self._members.values() if inbox.topic_filter == topic_filter)
+        packet_id = self._wire.subscribe(topic_filter, qos)
+        self._rounds[packet_id] = _Round(topic_filter, members, self._pings_sent + 1, now)
+
+    def _ping(self, now: float) -> None:
+        assert self._wire is not None
+        self._wire.ping()
+        self._pings_sent += 1
+        if self._ping_since is None:
+            self._ping_since = now
