@@ -34,14 +34,18 @@ UsernameOption = Annotated[
     typer.Option(
         "--username",
         "-u",
-        help="User name. The password comes from --password-file or from CASCADE_MQTT_PASSWORD, never from an argument.",
+        help="User name. Its password comes from --password-file or CASCADE_MQTT_PASSWORD, never from an argument.",
         show_default=False,
     ),
 ]
 PasswordFileOption = Annotated[
     Path | None,
     typer.Option(
-        "--password-file", help="A file whose first line is the password.", exists=True, dir_okay=False, show_default=False
+        "--password-file",
+        help="A file whose first line is the password.",
+        exists=True,
+        dir_okay=False,
+        show_default=False,
     ),
 ]
 

@@ -61,8 +61,12 @@ async def _watch(who: Login, project: str, as_json: bool) -> None:
             print(f"cascade-mqtt: {state}", file=sys.stderr)
 
     topic_filter = f"cascade/telemetry/+/{encode_id(project)}/+/events"
-    async with MqttConnector(who.host, who.port, **who.options, on_state_change=say) as connector:
-        async for message in connector.messages(topic_filter, qos=1):
+    options = {**who.options, "strict": True, "on_state_change": say}
+    async with (
+        MqttConnector(who.host, who.port, **options) as connector,
+        connector.messages(topic_filter) as messages,
+    ):
+        async for message in messages:
             event = message.payload
             typer.echo(json.dumps(event, ensure_ascii=False) if as_json else line(event))
 

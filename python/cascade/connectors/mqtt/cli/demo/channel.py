@@ -22,7 +22,7 @@ class Channel:
     """
 
     def __init__(
-        self, connection: Connection, on_message: Callable[[Any], None], on_close: Callable[[], None]
+        self, connection: Connection, on_message: Callable[[Any], None], on_close: Callable[[], object]
     ) -> None:
         self._connection = connection
         self._on_message = on_message
@@ -73,7 +73,7 @@ class Child:
         target: Callable[..., None],
         arguments: tuple[Any, ...],
         on_message: Callable[[Any], None],
-        on_close: Callable[[], None],
+        on_close: Callable[[], object],
     ) -> None:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()

@@ -43,7 +43,8 @@ def demo(
     qos: Annotated[int, typer.Option(help="Of the telemetry; with 0 what was lost is listed.", min=0, max=1)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures alone, as one JSON object.")] = False,
     svg: Annotated[
-        Path | None, typer.Option("--svg", help="Save the last picture and the report.", dir_okay=False, show_default=False)
+        Path | None,
+        typer.Option("--svg", help="Save the last picture and the report.", dir_okay=False, show_default=False),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Work on so many modules only, the smallest.", min=1, show_default="all")
@@ -65,14 +66,18 @@ def demo(
         cascade-mqtt demo --broker 127.0.0.1:1883 --qos 0
     """
     console = Console(highlight=False)
-    display: Display = SilentDisplay() if as_json else LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+    display: Display = (
+        SilentDisplay() if as_json else LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+    )
     with ExitStack() as stack:
         if broker is None:
             embedded = stack.enter_context(EmbeddedBroker())
             broker = f"{embedded.host}:{embedded.port}"
         who = login(broker, backend, username, password_file)
         if not as_json:
-            console.print(f"the broker is {broker}; to see each event: cascade-mqtt watch demo --broker {broker}")
+            console.print(
+                f"the broker is {broker}; to see each event: cascade-mqtt watch demo --broker {broker}", soft_wrap=True
+            )
         try:
             outcome, last = asyncio.run(_run(who, qos, limit, display))
         except (KeyboardInterrupt, asyncio.CancelledError):

@@ -122,9 +122,7 @@ class Fleet:
         """The observer, subscribed, then the workers, connected; all ended on the way out, whatever happened."""
         children: list[Child] = []
         try:
-            observer = Child(
-                "the observer", run_observer, (self._settings,), self._from_observer, self._observer_gone
-            )
+            observer = Child("the observer", run_observer, (self._settings,), self._from_observer, self._observer_gone)
             children.append(observer)
             await self._until(lambda: len(self._backends) == 1, _START_S, "the observer")
             for number in range(_WORKERS):

@@ -14,7 +14,8 @@ from .outcome import Outcome
 
 __all__ = ["render_report"]
 
-_BAR = 18
+_BAR = 10
+_LONGEST_NAME = 20
 _SHOWN_GAPS = 10
 
 
@@ -35,7 +36,7 @@ def render_report(outcome: Outcome) -> RenderableType:
             _ranking("Most imported", library.most_imported, "cyan"),
             _ranking("Most code", library.biggest_packages, "magenta"),
         ],
-        padding=(0, 4),
+        padding=(0, 2),
     )
     parts: list[RenderableType] = [summary, "", rankings]
     if outcome.failed:
@@ -47,8 +48,8 @@ def render_report(outcome: Outcome) -> RenderableType:
 
 
 def _ranking(title: str, items: tuple[tuple[str, int], ...], colour: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 1, 0, 0))
-    table.add_column()
+    table = _table(title)
+    table.add_column(no_wrap=True, max_width=_LONGEST_NAME)
     table.add_column(justify="right")
     table.add_column(width=_BAR)
     most = max((count for _, count in items), default=1)
@@ -58,22 +59,27 @@ def _ranking(title: str, items: tuple[tuple[str, int], ...], colour: str) -> Tab
 
 
 def _failures(outcome: Outcome) -> Table:
-    title = f"{len(outcome.failed)} failed tasks: files that do not parse"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2, 0, 0))
+    table = _table(f"{len(outcome.failed)} failed tasks: files that do not parse")
+    table.expand = True
     table.add_column(style="red", no_wrap=True)
-    table.add_column(style="dim", no_wrap=True, overflow="ellipsis")
+    table.add_column(style="dim", no_wrap=True, ratio=1)  # the one that is cut where there is no room
     for task, error in sorted(outcome.failed.items()):
         table.add_row(Text(task), Text(error))
     return table
 
 
 def _losses(outcome: Outcome) -> Table:
-    table = Table(title="Lost events", title_justify="left", title_style="bold red", box=None, padding=(0, 2, 0, 0))
-    table.add_column("source")
-    table.add_column("epoch")
-    table.add_column("seq")
+    table = _table("Lost events: source, epoch, seq")
+    for _ in range(3):
+        table.add_column()
     for identity, missing in sorted(outcome.lost.items()):
         shown = ", ".join(str(seq) for seq in missing[:_SHOWN_GAPS])
         more = f" and {len(missing) - _SHOWN_GAPS:,} more" if len(missing) > _SHOWN_GAPS else ""
         table.add_row(identity.source, identity.epoch, shown + more)
     return table
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 1, 0, 0)
+    )

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...topics import encode_id
+from cascade.connectors.mqtt import MqttConnector, TelemetryPublisher
 
 __all__ = ["CONSTRAINTS", "PAUSE", "PAUSED_TOPIC", "Settings"]
 
 CONSTRAINTS = "cascade/constraints/#"
 PAUSED_TOPIC = "cascade/constraints/global"
-PAUSE = {"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": None}
+PAUSE: Mapping[str, Any] = {"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,8 @@ class Settings:
     org_id: str = "local"
     project_id: str = "demo"
 
-    @property
-    def events_topic(self) -> str:
-        """Where this run's events go."""
-        org, project, run = (encode_id(name) for name in (self.org_id, self.project_id, self.run_id))
-        return f"cascade/telemetry/{org}/{project}/{run}/events"
+    def publisher(self, connector: MqttConnector) -> TelemetryPublisher:
+        """What puts this run's events on a connector."""
+        return TelemetryPublisher(
+            connector, run_id=self.run_id, org_id=self.org_id, project_id=self.project_id, qos=self.qos
+        )

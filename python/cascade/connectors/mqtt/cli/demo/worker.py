@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from cascade.connectors.mqtt import MqttConnector, TelemetryPublisher
+from cascade.connectors.mqtt import MqttConnector
 
 from ...errors import MqttError
 from . import steps
@@ -73,13 +73,7 @@ class _Worker:
     async def _work(self) -> None:
         settings = self._settings
         async with MqttConnector(settings.host, settings.port, **settings.options) as connector:
-            self._publisher = TelemetryPublisher(
-                connector,
-                run_id=settings.run_id,
-                org_id=settings.org_id,
-                project_id=settings.project_id,
-                qos=settings.qos,
-            )
+            self._publisher = settings.publisher(connector)
             await connector.subscribe(CONSTRAINTS, self._on_constraint)
             self._publish(self._publisher.lifecycle, "ENGINE_STARTED")
             self._channel.send(Ready(connector.stats().backend))
@@ -89,7 +83,7 @@ class _Worker:
                 await asyncio.sleep(0)  # control messages come in between two tasks
             self._publish(self._publisher.lifecycle, "ENGINE_STOPPED")
             await connector.flush(_FLUSH_S)
-        identity = Identity(self._publisher.source, self._publisher.epoch, settings.run_id)
+        identity = Identity(connector.source_id, connector.epoch, settings.run_id)
         self._channel.send(Farewell(identity, self._published, self._refused, self._calls_ns))
 
     def _take(self, message: Assign | Finish) -> None:
@@ -117,7 +111,7 @@ class _Worker:
         if assigned.skip:
             self._end(task, State.SKIPPED)
             return
-        self._publish(self._publisher.task_state, task.id, task.step, "RUNNING")
+        self._publish(self._publisher.task_state, task.id, task.step.value, "RUNNING")
         start = time.perf_counter()
         try:
             result = self._step(task, assigned.inputs)
@@ -149,13 +143,15 @@ class _Worker:
         self,
         task: Task,
         state: State,
-        duration_ms: float | None = None,
+        duration_ms: float = 0.0,
         result: Any = None,
         error: str | None = None,
     ) -> None:
         if state is not State.COMPLETED:
             self._modules.pop(task.subject, None)
-        self._publish(self._publisher.task_state, task.id, task.step, state, duration_ms=duration_ms, error=error)
+        self._publish(
+            self._publisher.task_state, task.id, task.step.value, state.value, duration_ms=duration_ms, error=error
+        )
         self._channel.send(TaskEnd(task.id, state, result, error, self._published))
 
     def _publish(self, publish: Callable[..., bool], *what: Any, **more: Any) -> None:

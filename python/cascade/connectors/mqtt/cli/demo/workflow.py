@@ -14,9 +14,9 @@ from typing import Any
 
 __all__ = ["State", "Step", "Task", "Workflow", "library_files", "library_root", "plan"]
 
-# The regression tests outweigh the library itself. The small ones give the demo what it needs of them: files that
-# are meant not to parse.
-_TEST_PACKAGE = "test"
+# The tests outweigh the library itself, and are not installed everywhere. The small ones give the demo what it wants of
+# them: files that are meant not to parse.
+_TEST_FOLDERS = frozenset({"test", "tests", "idle_test"})
 _LARGEST_TEST_BYTES = 2048
 
 
@@ -140,12 +140,11 @@ def plan(files: Sequence[str]) -> list[Task]:
 
 def _belongs(path: Path, root: Path) -> bool:
     parts = path.relative_to(root).parts
-    top = parts[0].removesuffix(".py")
     if "site-packages" in parts or "dist-packages" in parts:
         return False
-    if top == _TEST_PACKAGE:
+    if not _TEST_FOLDERS.isdisjoint(parts):
         return path.stat().st_size <= _LARGEST_TEST_BYTES
-    return top in sys.stdlib_module_names
+    return parts[0].removesuffix(".py") in sys.stdlib_module_names
 
 
 def _package_of(file: str) -> str:
