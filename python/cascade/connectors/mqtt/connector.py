@@ -50,6 +50,11 @@ class MqttConnector:
     Subscriptions are served by the loop of ``connect``.
     """
 
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        # Of our own, so that programs may patch it and put it back: CPython leaves a class whose
+        # inherited __new__ was patched refusing arguments.
+        return super().__new__(cls)
+
     def __init__(self, hostname: str, port: int = 1883, **options: Any) -> None:
         self.hostname = hostname
         self.port = port
