@@ -67,7 +67,7 @@ LENIENT: frozenset[str] = frozenset()
 @pytest.mark.parametrize("name", BAD_CONNACKS)
 async def test_a_bad_connack_is_a_failed_attempt(new_connector, peer, name, caplog):
     peer.connack, peer.greeting = b"", b""
-    connector = new_connector(peer, first_connect="background", reconnect_max_delay=0.1)
+    connector = new_connector(peer, first_connect="background", connect_timeout=0.2, reconnect_max_delay=0.1)
     await connector.connect()
     for count in range(1, 4):
         await eventually(lambda count=count: len(peer.of(wire.CONNECT)) >= count)

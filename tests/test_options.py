@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import inspect
 import logging
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import aiomqtt
 import pytest
 
 import wire
-from cascade.connectors.mqtt import BackendUnavailable, MqttConnector
+from cascade.connectors.mqtt import MqttConnector
 from cascade.connectors.mqtt.options import AIOMQTT_OPTIONS, FALLBACK_ONLY, Options
 from waiting import eventually
 
@@ -220,9 +221,15 @@ async def test_max_queued_incoming_messages(connected, peer):
     await eventually(lambda: len(got) + connector.stats().inbox_dropped["inbox_full"] == 200)
 
 
-def test_an_unavailable_backend_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cascade.connectors.mqtt._native", None)
-    monkeypatch.delitem(sys.modules, "cascade.connectors.mqtt.backends.native", raising=False)
-    with pytest.raises(BackendUnavailable):
-        MqttConnector("127.0.0.1", backend="native")
-    assert MqttConnector("127.0.0.1").stats().backend == "python"
+def test_an_unavailable_backend_is_named():
+    program = """
+import sys
+sys.modules["cascade.connectors.mqtt._native"] = None
+from cascade.connectors.mqtt import BackendUnavailable, MqttConnector
+assert MqttConnector("127.0.0.1").stats().backend == "python"
+try:
+    MqttConnector("127.0.0.1", backend="native")
+except BackendUnavailable:
+    sys.exit(42)
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 42

@@ -218,7 +218,7 @@ async def test_confirmed_in_flight_may_still_arrive(connected, peer):
 async def waiting_to_connect(new_connector, peer: FakePeer) -> MqttConnector:
     """Connected in the background to a peer that does not answer: nothing can be sent."""
     peer.connack = b""
-    connector = new_connector(peer, first_connect="background", connect_timeout=60)
+    connector = new_connector(peer, first_connect="background", connect_timeout=0.2)
     await connector.connect()
     return connector
 

@@ -26,7 +26,7 @@ async def test_a_cut_connection_comes_back_with_its_subscriptions(connected, pee
 
 
 async def test_one_line_a_change_of_state(connected, peer, caplog):
-    connector = await connected(peer, reconnect_max_delay=0.05)
+    connector = await connected(peer, reconnect_min_delay=0.01, reconnect_max_delay=0.05)
     peer.connack = b""
     peer.cut()
     await eventually(lambda: not connector.stats().connected)
