@@ -89,7 +89,7 @@ class EmbeddedBroker:
             RuntimeError: the child did not come up within ten seconds.
         """
         if self._broker is None:
-            address = socket.gethostbyname(self.host)
+            address = _address(self.host)
             self._broker = _serve(address, self._wanted_port) if self._wanted_port else _serve_on_free_port(address)
         return self
 
@@ -132,6 +132,17 @@ def _serve(host: str, port: int) -> Broker:
             return broker.start()
     finally:
         os.unlink(path)
+
+
+def _address(host: str) -> str:
+    """The IPv4 address of this machine that ``host`` means."""
+    try:
+        address = socket.gethostbyname(host)
+        with socket.socket() as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}: {error.strerror}") from error
+    return address
 
 
 def _free_port(host: str) -> int:

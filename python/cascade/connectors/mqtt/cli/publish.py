@@ -29,8 +29,8 @@ def publish(
 
     Examples: hold a whole fleet, then let it go on (an empty retained message clears the topic).
 
-        cascade-mqtt publish cascade/constraints/global --retain \\
-          '{"id":"pause-global","scope":"global","type":"pause","params":{},"expires_at":null}'
+        cascade-mqtt publish cascade/constraints/global --retain '{"id": "pause-global",
+          "scope": "global", "type": "pause", "params": {}, "expires_at": null}'
 
         cascade-mqtt publish cascade/constraints/global '' --retain
 

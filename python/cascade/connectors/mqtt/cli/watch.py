@@ -56,12 +56,8 @@ def line(event: Any) -> str:
 
 
 async def _watch(who: Login, project: str, as_json: bool) -> None:
-    def say(state: str) -> None:
-        if not as_json:
-            print(f"cascade-mqtt: {state}", file=sys.stderr)
-
     topic_filter = f"cascade/telemetry/+/{encode_id(project)}/+/events"
-    options = {**who.options, "strict": True, "on_state_change": say}
+    options = {**who.options, "strict": True, "on_state_change": _say_state}
     async with (
         MqttConnector(who.host, who.port, **options) as connector,
         connector.messages(topic_filter) as messages,
@@ -69,6 +65,12 @@ async def _watch(who: Login, project: str, as_json: bool) -> None:
         async for message in messages:
             event = message.payload
             typer.echo(json.dumps(event, ensure_ascii=False) if as_json else line(event))
+
+
+def _say_state(state: str) -> None:
+    """On stderr, so that a pipe gets the events alone."""
+    if state in ("connected", "disconnected"):
+        print(f"cascade-mqtt: {state}", file=sys.stderr)
 
 
 def _what(body: Mapping[str, Any]) -> str:

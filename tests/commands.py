@@ -1,0 +1,95 @@
+"""``cascade-mqtt`` as a user runs it: in processes of its own, in a terminal's group of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from waiting import eventually_blocking
+
+_COMMAND = [sys.executable, "-m", "cascade.connectors.mqtt.cli"]
+_DEADLINE_S = 100
+# Wide, so that no line is broken; and brokers that are down are given up soon.
+_ENVIRONMENT = {"COLUMNS": "200", "CASCADE_MQTT_CONNECT_TIMEOUT": "0.5"}
+
+
+def cascade_mqtt(*arguments: object, text: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    return subprocess.run(
+        [*_COMMAND, *map(str, arguments)],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=_DEADLINE_S,
+        env=os.environ | _ENVIRONMENT | environment,
+    )
+
+
+class Running:
+    """One that is under way; ``lines`` of its stdout come in as it prints them."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.lines: list[str] = []
+        self._process = process
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def ctrl_c(self) -> tuple[int, str]:
+        """Interrupt it and all its children, as a terminal does; returns exit code and stderr."""
+        os.killpg(self._process.pid, signal.SIGINT)
+        return self.end()
+
+    def terminate(self) -> tuple[int, str]:
+        """SIGTERM to it alone; returns exit code and stderr."""
+        self._process.terminate()
+        return self.end()
+
+    def end(self) -> tuple[int, str]:
+        """Wait for it, and for every process that it started."""
+        assert self._process.stderr is not None
+        errors = self._process.stderr.read()
+        code = self._process.wait(_DEADLINE_S)
+        self._reader.join()
+        eventually_blocking(self._group_is_gone)
+        return code, errors
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(_DEADLINE_S)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        self.lines.extend(self._process.stdout)
+
+    def _group_is_gone(self) -> bool:
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+
+@contextlib.contextmanager
+def running(*arguments: object, **environment: str) -> Iterator[Running]:
+    """Start it; what is left of it in the end is killed."""
+    environ: dict[str, Any] = os.environ | _ENVIRONMENT | environment
+    with subprocess.Popen(
+        [*_COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ,
+        start_new_session=True,
+    ) as process:
+        command = Running(process)
+        try:
+            yield command
+        finally:
+            command.kill()
