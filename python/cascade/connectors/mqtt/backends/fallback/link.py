@@ -5,7 +5,7 @@ and encodes and decodes the packets of MQTT 3.1, 3.1.1 and 5. What this file doe
 because theirs retries, blocks, or costs a system call a packet: it watches the socket, gathers
 writes, bounds and gathers reads, and keeps no message for a later connection. It relies on these
 internals of paho 2.1 and 2.2: ``_sock``, ``_sock_recv``, ``_sock_send``, ``_sock_close``,
-``_out_packet``, ``_in_packet``, ``_packet_queue``, ``_mid_generate``, ``_send_publish``,
+``_out_packet``, ``_in_packet``, ``_packet_queue``, ``_packet_handle``, ``_mid_generate``, ``_send_publish``,
 ``_send_simple_command``, ``_handle_connack``, ``_handle_pingresp``, ``_handle_pubackcomp``,
 ``_call_socket_unregister_write``; and of aiomqtt 2.4 and 2.5: ``_client``.
 """
@@ -114,12 +114,6 @@ class Link:
         self._paho.disable_logger()
         self._paho.manual_ack_set(True)
         self._take_over()
-        self._plain_recv = self._paho._sock_recv
-        self._paho._sock_recv = self._recv
-        self._plain_connack = self._paho._handle_connack
-        self._paho._handle_connack = self._connack
-        self._paho._handle_pingresp = self._pingresp
-        self._paho._handle_pubackcomp = self._puback
 
         self._dialled: asyncio.Future[None] = self._loop.create_future()
         self._opened: asyncio.Future[Opened] = self._loop.create_future()
@@ -142,9 +136,16 @@ class Link:
         paho.on_unsubscribe = lambda _c, _u, packet_id, _codes, _p: self._listener.unsuback(packet_id)
         paho.on_publish = None
         paho.on_socket_open = None
-        paho.on_socket_close = self._on_socket_close
+        # paho calls that one under a lock that its other callbacks hold; see ``_close_socket``.
+        paho.on_socket_close = None
         paho.on_socket_register_write = self._on_register_write
         paho.on_socket_unregister_write = self._on_unregister_write
+        self._plain_close, paho._sock_close = paho._sock_close, self._close_socket
+        self._plain_recv, paho._sock_recv = paho._sock_recv, self._recv
+        self._plain_handle, paho._packet_handle = paho._packet_handle, self._handle
+        self._plain_connack, paho._handle_connack = paho._handle_connack, self._connack
+        paho._handle_pingresp = self._pingresp
+        paho._handle_pubackcomp = self._puback
 
     # Opening
 
@@ -388,9 +389,9 @@ class Link:
                 return
             try:
                 self._paho.loop_read()
-            except Exception as error:
-                # paho 2.1 lets some decoding errors through; callbacks of ours raise for bad topics.
-                self._end(f"{reasons.MALFORMED}: {error}")
+            except Exception:
+                # paho 2.1 lets some decoding errors through, and a topic may not be UTF-8.
+                self._end(reasons.MALFORMED)
                 return
         # Others have their turn; what is left in the chunk or in TLS is not announced again.
         self._loop.call_soon(self._readable)
@@ -409,10 +410,18 @@ class Link:
             except OSError as error:
                 self._why = reasons.of_error(error).why
                 raise
+            if not self._chunk:
+                self._why = reasons.CLOSED
             self.last_received = self._loop.time()
         data = self._chunk[self._chunk_at : self._chunk_at + size]
         self._chunk_at += len(data)
         return data
+
+    def _handle(self) -> Any:
+        if self._paho._in_packet["command"] & 0xF0 == _DISCONNECT[0] and self._protocol != "5":
+            # Only MQTT 5 knows it in this direction, but brokers send it at a takeover.
+            self._why = reasons.TAKEOVER
+        return self._plain_handle()
 
     def _on_message(self, _client: Any, _userdata: Any, message: Any) -> None:
         self._listener.received(
@@ -478,16 +487,17 @@ class Link:
             socket.close(self._socket().detach())
 
     def _on_disconnect(self, _client: Any, _userdata: Any, flags: Any, reason: Any, _properties: Any) -> None:
-        why = self._why or reasons.CLOSED
-        if flags.is_disconnect_packet_from_server and reason.value:
-            why = f"{reasons.CLOSED}: {str(reason).lower()}"
-        elif reason.getName() == "Protocol error":
-            why = reasons.MALFORMED
-        self._end(why)
+        if flags.is_disconnect_packet_from_server:
+            self._end(f"{reasons.CLOSED}: {str(reason).lower()}" if reason.value else reasons.CLOSED)
+        else:
+            # paho has closed it: because of a read that failed, or of what was read.
+            self._end(self._why or reasons.MALFORMED)
 
-    def _on_socket_close(self, _client: Any, _userdata: Any, sock: Any) -> None:
-        if self._attached:
-            self._loop.remove_reader(sock.fileno())
+    def _close_socket(self) -> None:
+        """paho's way to close, wherever it comes from: the loop forgets the descriptor first."""
+        if self._attached and self._paho._sock is not None:
+            self._loop.remove_reader(self._paho._sock.fileno())
+        self._plain_close()
 
     def _end(self, why: str) -> None:
         if self._gone.done():

@@ -11,6 +11,7 @@ __all__ = [
     "KEEP_ALIVE",
     "MALFORMED",
     "STUCK",
+    "TAKEOVER",
     "TIMED_OUT",
     "TOO_LARGE",
     "ConnectFailure",
@@ -22,6 +23,7 @@ CLOSED = "connection closed by the broker"
 KEEP_ALIVE = "no answer to PINGREQ within half a keep-alive"
 MALFORMED = "malformed packet from the broker"
 STUCK = "a subscription is stuck and its queue is full"
+TAKEOVER = "the broker sent DISCONNECT: another client uses this identifier"
 TIMED_OUT = "timed out"
 TOO_LARGE = "the broker sent a packet above max_inbound_bytes"
 
