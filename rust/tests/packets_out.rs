@@ -129,3 +129,15 @@ fn the_other_packets_are_as_the_specification_draws_them() {
     ];
     assert_eq!(out, expected.concat());
 }
+
+/// The outbox reserves and accounts for `publish_size`; a frame that took more would grow its buffer unseen.
+#[test]
+fn a_frame_takes_no_more_room_than_its_size() {
+    for (topic, payload, qos) in [("t", 0, 0), ("t", 0, 1), ("a/b", 119, 0), ("a/b", 200, 1), ("a", 20_000, 0)] {
+        let size = publish_size(topic.len(), payload, qos).unwrap();
+        let mut out = Vec::with_capacity(size);
+        let room = out.capacity();
+        publish(&mut out, topic.as_bytes(), &vec![b'x'; payload], qos, false).unwrap();
+        assert_eq!((out.len(), out.capacity()), (size, room));
+    }
+}
