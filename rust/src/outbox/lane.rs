@@ -40,6 +40,8 @@ impl Lane {
             self.allocated += segment.allocated();
             self.segments.push_back(segment);
         }
+        // It may have been passed over when all it held was protected.
+        self.first_droppable = self.first_droppable.min(self.segments.len() - 1);
         let tail = self.segments.back_mut().expect("pushed above");
         let growth = tail.growth(frame_len);
         if growth > 0 {

@@ -20,6 +20,8 @@ use sent::InFlight;
 
 /// A busy writer is woken, or a lingering one ends its wait, when a lane holds this much.
 const TAKE_BYTES: usize = 96 * 1024;
+/// Stands for the segment of a tracked message that a lost connection carried.
+const SENT: u64 = u64::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFull {
@@ -139,7 +141,8 @@ impl Outbox {
         if !self.admit(which, size, protected) {
             return Err(self.reject(Rejection::QueueFull));
         }
-        let room = self.limits.queued_bytes.saturating_sub(self.allocated());
+        let before = self.allocated();
+        let room = self.limits.queued_bytes.saturating_sub(before);
         let token = if track { self.new_token() } else { 0 };
         let lane = &mut self.lanes[which];
         let segment = lane.tail_for(size, room, &mut self.next_number);
@@ -157,6 +160,9 @@ impl Outbox {
         if token != 0 {
             let number = segment.number;
             self.tracked.insert(token, number);
+        }
+        if self.allocated() != before {
+            self.report();
         }
         self.counters.submitted += 1;
         self.counters.accepted += 1;
@@ -249,6 +255,8 @@ impl Outbox {
         }
         self.counters.written += done as u64;
         if segment.live > 0 {
+            // A mark may have been set meanwhile: nothing newer joins it.
+            segment.sealed = true;
             self.lanes[0].push_front(segment);
         }
         self.settle();
@@ -295,6 +303,15 @@ impl Outbox {
 
     /// After a batch of acknowledgements, or a write: report memory, and room to who waits for it.
     pub fn settle(&mut self) {
+        self.report();
+        if self.space_wanted && self.fits(0, 1, false) && self.fits(1, 1, false) {
+            self.space_wanted = false;
+            self.outcomes.push(Outcome::Space);
+        }
+    }
+
+    /// Tell the process's account what is allocated here.
+    fn report(&mut self) {
         let now = self.allocated();
         if now >= self.reported {
             segment::process_add(now - self.reported);
@@ -302,15 +319,14 @@ impl Outbox {
             segment::process_remove(self.reported - now);
         }
         self.reported = now;
-        if self.space_wanted && self.fits(0, 1, false) && self.fits(1, 1, false) {
-            self.space_wanted = false;
-            self.outcomes.push(Outcome::Space);
-        }
     }
 
     /// A connection is made: what is unacknowledged goes first.
     pub fn connected(&mut self, session_present: bool) {
-        self.in_flight.replay(session_present);
+        for token in self.in_flight.replay(session_present) {
+            // It may have arrived, so it is not taken back, though it waits to be sent again.
+            self.tracked.insert(token, SENT);
+        }
     }
 
     /// Take a tracked message back while it has not been sent.

@@ -179,10 +179,10 @@ pub const PROCESS_BYTES: usize = 256 * 1024 * 1024;
 
 // `try_lock`: after a fork the lock may be held by a thread that does not exist in the child.
 fn pool_take(frame_len: usize, room: usize) -> Buffers {
-    if frame_len <= SEGMENT_BYTES
-        && room >= 2 * SEGMENT_BYTES
-        && let Some(buffers) = POOL.try_lock().and_then(|mut pool| pool.pop())
-    {
+    let fits = |(bytes, entries): &mut Buffers| {
+        frame_len <= bytes.capacity() && bytes.capacity() + entries.capacity() * size_of::<Entry>() + OVERHEAD <= room
+    };
+    if let Some(buffers) = POOL.try_lock().and_then(|mut pool| pool.pop_if(fits)) {
         return buffers;
     }
     (Vec::with_capacity(FIRST_BYTES.max(frame_len)), Vec::with_capacity(FIRST_ENTRIES))

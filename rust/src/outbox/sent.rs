@@ -28,8 +28,17 @@ impl Sent {
         self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>() + 160
     }
 
-    fn unsent(&self) -> usize {
-        self.entries[self.next..].iter().filter(|entry| !entry.dead).count()
+    /// The first frame that was not handed to the writer.
+    fn unsent(&self) -> Option<&Entry> {
+        self.entries[self.next..].iter().find(|entry| !entry.dead)
+    }
+
+    /// Whether frames lie so thinly that copying them is worth it. Not while the writer holds the buffer: it asks
+    /// for frame boundaries in it.
+    fn sparse(&self, part: usize) -> bool {
+        self.next == self.entries.len()
+            && self.live_bytes * part < self.bytes.capacity()
+            && Arc::strong_count(&self.bytes) == 1
     }
 }
 
@@ -50,7 +59,8 @@ pub struct InFlight {
     /// Identifiers given back, the longest ago first, so that a late duplicate acknowledgement
     /// seldom meets a new owner.
     free: VecDeque<u16>,
-    /// The segment that is being handed to the writer; the ones behind it wait for a replay.
+    /// The segment that is being handed to the writer, never one with nothing left to send; the ones behind it
+    /// wait for a replay.
     sending: Option<u64>,
     /// Frames sent on some connection and not acknowledged.
     count: usize,
@@ -88,8 +98,7 @@ impl InFlight {
             return false;
         };
         let sent = &self.segments[&number];
-        let next = sent.entries[sent.next..].iter().find(|entry| !entry.dead);
-        next.is_some_and(|entry| entry.packet_id == 0) && self.count >= window
+        sent.unsent().is_some_and(|entry| entry.packet_id == 0) && self.count >= window
     }
 
     pub fn oldest_number(&self) -> Option<u64> {
@@ -98,7 +107,7 @@ impl InFlight {
 
     pub fn oldest_waiting_ms(&self) -> Option<u32> {
         let (_, sent) = self.segments.range(self.sending?..).next()?;
-        sent.entries[sent.next..].iter().find(|entry| !entry.dead).map(|entry| entry.born_ms)
+        sent.unsent().map(|entry| entry.born_ms)
     }
 
     /// Live frames in segments before `mark`.
@@ -159,14 +168,21 @@ impl InFlight {
             let end = sent.entries[last - 1];
             Span { number, bytes: Arc::clone(&sent.bytes), start, end: (end.offset + end.len) as usize }
         });
-        if last == sent.entries.len() {
-            self.sending = self.segments.range(number + 1..).next().map(|(number, _)| *number);
-            if span.is_none() {
-                self.forget_if_done(number);
-                return self.next_span(window);
-            }
-        }
+        self.advance();
         span
+    }
+
+    /// Where the segment being sent has nothing left to send, go on to the next one.
+    fn advance(&mut self) {
+        while let Some(number) = self.sending {
+            if let Some(sent) = self.segments.get_mut(&number) {
+                if sent.unsent().is_some() {
+                    return;
+                }
+                sent.next = sent.entries.len();
+            }
+            self.sending = self.segments.range(number + 1..).next().map(|(number, _)| *number);
+        }
     }
 
     /// The writer is done with a span: keep its frames in no more memory than they need.
@@ -174,8 +190,7 @@ impl InFlight {
         let number = span.number;
         drop(span);
         if let Some(sent) = self.segments.get(&number)
-            && sent.next == sent.entries.len()
-            && sent.live_bytes * 2 < sent.bytes.capacity()
+            && sent.sparse(2)
         {
             self.compact(number);
         }
@@ -199,13 +214,15 @@ impl InFlight {
         let token = entry.token;
         sent.live -= 1;
         sent.live_bytes -= entry.len as usize;
+        let early = index as usize >= sent.next;
         if sent.live == 0 {
-            self.forget_if_done(number);
-        } else if sent.next == sent.entries.len()
-            && sent.bytes.len() > COMPACT_MIN_BYTES
-            && sent.live_bytes * 4 < sent.bytes.len()
-        {
+            self.forget(number);
+        } else if sent.bytes.len() > COMPACT_MIN_BYTES && sent.sparse(4) {
             self.compact(number);
+        }
+        if early {
+            // Acknowledged by a session's memory before it was sent again.
+            self.advance();
         }
         if self.count == 0 {
             // An idle connector holds no table.
@@ -227,14 +244,18 @@ impl InFlight {
         sent.live -= 1;
         sent.live_bytes -= entry.len as usize;
         self.waiting -= 1;
-        self.forget_if_done(number);
+        if sent.live == 0 {
+            self.forget(number);
+        }
+        self.advance();
         true
     }
 
     /// A new connection: everything unacknowledged is sent again, before anything new, in first
     /// order. With the session present the identifiers stay and DUP is set, else both begin anew
-    /// (MQTT 3.1.1 section 4.4).
-    pub fn replay(&mut self, session_present: bool) {
+    /// (MQTT 3.1.1 section 4.4). Returns the tokens of what loses its identifier.
+    pub fn replay(&mut self, session_present: bool) -> Vec<u32> {
+        let mut tokens = Vec::new();
         let numbers: Vec<u64> = self.segments.keys().copied().collect();
         for &number in &numbers {
             if !session_present {
@@ -246,6 +267,7 @@ impl InFlight {
                     entry.packet_id = 0;
                     self.count -= 1;
                     self.waiting += 1;
+                    tokens.extend((entry.token != 0).then_some(entry.token));
                 }
             }
             self.segments.get_mut(&number).expect("listed above").next = 0;
@@ -255,6 +277,7 @@ impl InFlight {
             self.free = VecDeque::new();
         }
         self.sending = numbers.first().copied();
+        tokens
     }
 
     /// Take everything out; returns the tokens of callers who wait, and how many frames there were.
@@ -271,17 +294,16 @@ impl InFlight {
         (tokens, frames)
     }
 
-    fn forget_if_done(&mut self, number: u64) {
-        if self.segments.get(&number).is_some_and(|sent| sent.live == 0 && sent.unsent() == 0) {
-            if self.sending == Some(number) {
-                self.sending = self.segments.range(number + 1..).next().map(|(number, _)| *number);
-            }
-            let sent = self.segments.remove(&number).expect("looked up above");
-            self.allocated -= sent.allocated();
-            // Still in the writer's hands: the buffer is freed there.
-            if let Ok(bytes) = Arc::try_unwrap(sent.bytes) {
-                pool_give(bytes, sent.entries);
-            }
+    /// Nothing lives in this segment any more.
+    fn forget(&mut self, number: u64) {
+        let sent = self.segments.remove(&number).expect("a segment is forgotten once");
+        self.allocated -= sent.allocated();
+        // Still in the writer's hands: the buffer is freed there.
+        if let Ok(bytes) = Arc::try_unwrap(sent.bytes) {
+            pool_give(bytes, sent.entries);
+        }
+        if self.sending == Some(number) {
+            self.advance();
         }
     }
 
