@@ -93,7 +93,7 @@ bench: $(DEV)
 	$(BIN)/python -m pytest --benchmark $(ARGS)
 
 bench-peers: $(DEV)
-	$(BIN)/python -m pytest --benchmark -k peers $(ARGS)
+	$(BIN)/python -m pytest --benchmark --peers $(ARGS)
 
 clean:
 	rm -rf build dist target .mypy_cache .pytest_cache .ruff_cache .benchmarks $(VENV)
