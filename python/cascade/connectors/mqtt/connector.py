@@ -283,8 +283,6 @@ class MqttConnector:
                 self._drop.atexit = False
                 self._lifecycle = Lifecycle(link)
                 self._link = link
-                # From here on a publish goes straight to the backend.
-                self.__dict__["_publish"] = link.backend.publish
             return self._link
 
     def _need_lifecycle(self) -> Lifecycle:
@@ -295,21 +293,25 @@ class MqttConnector:
 
     def _publishing_link(self) -> Link | None:
         """The link for a message; after a fork that is where a new one is started, or None."""
-        after_fork = self._after_fork
-        if after_fork == "close":
-            self._forked += 1
-            return None
         link = self._need_link()
-        if after_fork == "reopen":
+        with self._lock:
+            after_fork = self._after_fork
+            if after_fork == "close":
+                self._forked += 1
+                return None
             self._after_fork = None
-            with suppress(ConnectError):
-                link.start(None)
+            if after_fork == "reopen":
+                with suppress(ConnectError):
+                    link.start(None)
         return link
 
     def _publish(self, topic: Any, payload: Any, qos: int, retain: bool, priority: bool) -> int:
-        """The first publish of a process; an attribute of the instance takes this one's place."""
+        """The first publish of a process; later ones go straight to the backend's method, put in its place."""
         link = self._publishing_link()
-        return FORKED if link is None else link.backend.publish(topic, payload, qos, retain, priority)
+        if link is None:
+            return FORKED
+        self.__dict__["_publish"] = link.backend.publish
+        return link.backend.publish(topic, payload, qos, retain, priority)
 
     def _publish_first(self, topic: str, payload: Any, qos: int) -> bool:
         """Queue a message that may use the reserve of a full queue."""

@@ -94,6 +94,10 @@ class Lifecycle:
             ending = link.cancel_callbacks(self._leaving)
             if ending:
                 await asyncio.wait(ending, timeout=_MARGIN_S)
+        except asyncio.CancelledError:
+            if len(self._leaving) == 1:
+                link.stop(0.0, goodbye=True, final=True)
+            raise
         finally:
             if task is not None:
                 self._leaving.discard(task)

@@ -60,6 +60,7 @@ class Link:
         self._presence = Presence(options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._final = False
+        self._closed_by = 0.0
         self._ids = itertools.count(1)
         self._routes: weakref.WeakValueDictionary[int, Subscription] = weakref.WeakValueDictionary()
         self._kept: dict[int, Subscription] = {}
@@ -74,6 +75,8 @@ class Link:
         Raises:
             ConnectError: the operating system refuses what the I/O thread needs.
         """
+        # What a stop has left would be taken for news of this start.
+        self.drain()
         will = self._presence.will()
         payload = will.payload if isinstance(will.payload, bytes) else str(will.payload or "").encode()
         self.attempt, self._final = attempt, False
@@ -89,15 +92,16 @@ class Link:
         self.journal.tell(self._loop)
 
     def stop(self, timeout_s: float, *, goodbye: bool, final: bool = False) -> None:
-        """Begin to close. ``final``: the program said so, and does not only give up an attempt."""
+        """Begin to close, or close sooner. ``final``: the program said so, it does not only give up an attempt."""
         self._final = self._final or final
         if final and self.attempt is not None:
             self.attempt.why = "it was closed meanwhile"
-        if self.state in ("closing", "closed"):
+        deadline = time.monotonic() + timeout_s
+        if self.state == "closed" or (self.state == "closing" and deadline >= self._closed_by):
             return
-        if goodbye:
+        if goodbye and self.state != "closing":
             self._announce(self._presence.goodbye())
-        self.state = "closing"
+        self.state, self._closed_by = "closing", deadline
         self.backend.stop(timeout_s, goodbye)
 
     def is_closed(self) -> bool:
@@ -105,12 +109,21 @@ class Link:
         return self.state == "closed"
 
     def abandon(self) -> None:
-        """Nobody holds the connector any longer. Runs wherever the garbage collector does, so it takes no lock."""
-        with suppress(RuntimeError):
+        """Nobody holds the connector any longer: send what is queued, without anybody to wait for it.
+
+        Runs wherever the garbage collector does, so it takes no lock of a loop's.
+        """
+        if self.state == "closed":
+            return
+        process.note_abandoned(self)
+        with suppress(RuntimeError):  # closed in between
             if self._loop is not None and self._loop.is_running():
-                self._loop.call_soon_threadsafe(lambda: self.stop(0.0, goodbye=False))
+                self._loop.call_soon_threadsafe(self._stop_abandoned)
                 return
-        self.stop(0.0, goodbye=False)
+        self._stop_abandoned()
+
+    def _stop_abandoned(self) -> None:
+        self.stop(process.EXIT_S, goodbye=False, final=True)
 
     def attach(self) -> None:
         """Let the running loop serve this link, unless another one does so on its own thread."""
@@ -253,6 +266,7 @@ class Link:
 
     def _stopped(self) -> None:
         self.state = "closed"
+        process.note_closed(self)
         self._end_attempt()
         self.refusals.forget()
         for subscription in self._subscriptions():

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from .connector import MqttConnector
     from .link import Link
 
-__all__ = ["note_made", "note_started"]
+__all__ = ["EXIT_S", "note_abandoned", "note_closed", "note_made", "note_started"]
 
-_EXIT_S = 2.0
+EXIT_S = 2.0
+"""How long, in seconds, events are sent for a program that does not wait for them."""
 
 _connectors: weakref.WeakSet[MqttConnector] = weakref.WeakSet()
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
+# Held until they are closed: their connectors are gone, and nobody else would let them finish.
+_abandoned: set[Link] = set()
 _inherited: list[object] = []
 _armed = False
 
@@ -38,6 +41,9 @@ def note_started(link: Link) -> None:
     """This link has something to send when the process ends."""
     global _armed
     _links.add(link)
+    for abandoned in list(_abandoned):
+        # Without a loop nobody else fetches the news that it is closed.
+        abandoned.drain()
     if _armed:
         return
     _armed = True
@@ -48,20 +54,30 @@ def note_started(link: Link) -> None:
         util.Finalize(None, _send_what_is_queued, exitpriority=0)
 
 
+def note_abandoned(link: Link) -> None:
+    """This link still sends what its connector has queued."""
+    _abandoned.add(link)
+
+
+def note_closed(link: Link) -> None:
+    """This link has nothing to send any more."""
+    _abandoned.discard(link)
+
+
 def _send_what_is_queued() -> None:
     """All links at once, for two seconds in all."""
     links = list(_links)
-    deadline = time.monotonic() + _EXIT_S
+    deadline = time.monotonic() + EXIT_S
     for link in links:
-        link.stop(_EXIT_S, goodbye=False, final=True)
+        link.stop(EXIT_S, goodbye=False, final=True)
     for link in links:
         link.block_until(link.is_closed, deadline - time.monotonic())
 
 
 def _after_fork_in_child() -> None:
-    global _links, _armed
-    _inherited.append(_links)
-    _links, _armed = weakref.WeakSet(), False
+    global _links, _abandoned, _armed
+    _inherited.append((_links, _abandoned))
+    _links, _abandoned, _armed = weakref.WeakSet(), set(), False
     for connector in list(_connectors):
         _inherited.append(connector._leave_to_parent())
 
