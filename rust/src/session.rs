@@ -1,7 +1,10 @@
 //! MQTT client protocol state: subscriptions, keep-alive, the retained messages of a SUBSCRIBE.
 //! No socket and no clock: time comes in as milliseconds, packets go out through `control`.
 
-use crate::packet;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::packet::{self, Publish};
 use crate::topic;
 
 /// SUBSCRIBE and UNSUBSCRIBE take identifiers that publishes never use.
@@ -69,14 +72,28 @@ struct Round {
     ping: u64,
     answered_ms: Option<u64>,
     last_retained_ms: u64,
+    /// Digests of the retained messages so far, payload by topic.
+    seen: HashMap<u64, u64>,
 }
 
 impl Round {
+    /// False for what came before: each SUBSCRIBE that overlaps brings a copy, and none says whose it is.
+    fn is_new(&mut self, message: &Publish<'_>) -> bool {
+        let payload = digest(message.payload);
+        self.seen.insert(digest(message.topic.as_bytes()), payload) != Some(payload)
+    }
+
     fn done_at(&self, retained_timeout_ms: u64) -> Option<u64> {
         let bound = self.granted_ms? + retained_timeout_ms;
         let quiet = self.answered_ms.map(|answered| answered.max(self.last_retained_ms) + QUIET_MS);
         Some(quiet.map_or(bound, |quiet| quiet.min(bound)))
     }
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[derive(Debug)]
@@ -92,6 +109,7 @@ pub struct Session {
     pings_sent: u64,
     pings_answered: u64,
     ping_since_ms: Option<u64>,
+    last_ping_ms: u64,
     last_sent_ms: u64,
     last_received_ms: u64,
     control: Vec<u8>,
@@ -111,6 +129,7 @@ impl Session {
             pings_sent: 0,
             pings_answered: 0,
             ping_since_ms: None,
+            last_ping_ms: 0,
             last_sent_ms: 0,
             last_received_ms: 0,
             control: Vec::new(),
@@ -179,22 +198,23 @@ impl Session {
     /// The subscriptions that a message goes to, each once.
     ///
     /// A set RETAIN flag means that a SUBSCRIBE asked for the message (MQTT 3.1.1 section 3.3.1.3):
-    /// where one of ours is waiting for such messages, only those who asked get it.
-    pub fn route(&mut self, now: u64, topic: &str, retain: bool, targets: &mut Vec<u32>) {
+    /// where one of ours is waiting for such messages, only those who asked get it, and once.
+    pub fn route(&mut self, now: u64, message: &Publish<'_>, targets: &mut Vec<u32>) {
         targets.clear();
-        if retain {
-            for round in &mut self.rounds {
-                if topic::matches(&round.filter, topic) {
-                    round.last_retained_ms = now;
-                    targets.extend(round.members.iter().filter(|m| !targets.contains(m)).collect::<Vec<_>>());
+        let mut asked = false;
+        if message.retain {
+            for round in self.rounds.iter_mut().filter(|round| topic::matches(&round.filter, message.topic)) {
+                asked = true;
+                round.last_retained_ms = now;
+                if round.is_new(message) {
+                    targets.extend(&round.members);
                 }
             }
-            if !targets.is_empty() {
-                return;
-            }
         }
-        let matching = self.members.iter().filter(|member| topic::matches(&member.filter, topic));
-        targets.extend(matching.map(|member| member.subscription));
+        if !asked {
+            let matching = self.members.iter().filter(|member| topic::matches(&member.filter, message.topic));
+            targets.extend(matching.map(|member| member.subscription));
+        }
     }
 
     pub fn suback(&mut self, now: u64, packet_id: u16, codes: &[u8]) -> Result<(), Violation> {
@@ -226,7 +246,7 @@ impl Session {
     }
 
     pub fn pingresp(&mut self, now: u64) {
-        self.pings_answered += 1;
+        self.pings_answered = self.pings_sent.min(self.pings_answered + 1);
         self.ping_since_ms = (self.pings_answered < self.pings_sent).then_some(now);
         for round in &mut self.rounds {
             if round.ping <= self.pings_answered && round.answered_ms.is_none() {
@@ -270,7 +290,7 @@ impl Session {
         }
         match self.ping_since_ms {
             Some(since) if !self.paused && now >= since + keep_alive / 2 => Err(Violation::KeepAlive),
-            None if now >= self.idle_since() + keep_alive => {
+            _ if now >= self.ping_due() => {
                 self.send_ping(now);
                 Ok(())
             }
@@ -282,9 +302,9 @@ impl Session {
     pub fn deadline(&self) -> Option<u64> {
         let keep_alive = match (self.settings.keep_alive_ms, self.ping_since_ms) {
             (0, _) => None,
-            (_, Some(_)) if self.paused => None,
-            (interval, Some(since)) => Some(since + interval / 2),
-            (interval, None) => Some(self.idle_since() + interval),
+            _ if !self.connected => None,
+            (interval, Some(since)) if !self.paused => Some(self.ping_due().min(since + interval / 2)),
+            _ => Some(self.ping_due()),
         };
         let rounds = self.rounds.iter().map(|round| {
             round.done_at(self.settings.retained_timeout_ms).unwrap_or(round.sent_ms + self.settings.ack_timeout_ms)
@@ -318,8 +338,14 @@ impl Session {
         });
     }
 
-    fn idle_since(&self) -> u64 {
-        self.last_sent_ms.min(self.last_received_ms)
+    /// When the next PINGREQ goes out: with one unanswered, which a pause of ours can make last, the broker must
+    /// hear from us none the less (MQTT 3.1.1 section 3.1.2.10).
+    fn ping_due(&self) -> u64 {
+        let idle_since = match self.ping_since_ms {
+            None => self.last_sent_ms.min(self.last_received_ms),
+            Some(_) => self.last_sent_ms.max(self.last_ping_ms),
+        };
+        idle_since + self.settings.keep_alive_ms
     }
 
     fn members_of(&self, filter: &str) -> Vec<u32> {
@@ -340,12 +366,14 @@ impl Session {
             ping: self.pings_sent + 1,
             answered_ms: None,
             last_retained_ms: now,
+            seen: HashMap::new(),
         });
     }
 
     fn send_ping(&mut self, now: u64) {
         packet::pingreq(&mut self.control);
         self.pings_sent += 1;
+        self.last_ping_ms = now;
         self.ping_since_ms.get_or_insert(now);
     }
 
