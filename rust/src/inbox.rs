@@ -67,10 +67,24 @@ impl Inbox {
     /// Whether a message of this size has to wait. An empty queue takes any one message.
     pub fn is_full(&self, size: usize) -> bool {
         let mut queue = self.queue.lock();
-        let bytes = queue.bytes.len() + self.out_bytes.load(Ordering::Relaxed) as usize;
-        let messages = queue.messages + self.out_messages.load(Ordering::Relaxed) as usize;
+        let (bytes, messages) = self.held(&queue);
         queue.full = messages > 0 && (bytes + size > self.max_bytes || messages >= self.max_messages);
         queue.full
+    }
+
+    /// Whether at most half of what is allowed is left; if not, the driver waits for that.
+    pub fn has_drained(&self) -> bool {
+        let mut queue = self.queue.lock();
+        let (bytes, messages) = self.held(&queue);
+        queue.full = bytes > self.max_bytes / 2 || messages > self.max_messages / 2;
+        !queue.full
+    }
+
+    /// Bytes and messages not yet read.
+    fn held(&self, queue: &Queue) -> (usize, usize) {
+        let bytes = queue.bytes.len() + self.out_bytes.load(Ordering::Relaxed) as usize;
+        let messages = queue.messages + self.out_messages.load(Ordering::Relaxed) as usize;
+        (bytes, messages)
     }
 
     /// Whether more than twice what is allowed has gathered: QoS 1 that was taken although full.

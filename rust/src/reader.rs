@@ -156,7 +156,7 @@ impl Reader {
         if publish.qos == 2 {
             return Err(Ended::Unexpected("QoS 2 message: none was subscribed to"));
         }
-        session.route(now, publish.topic, publish.retain, &mut self.targets);
+        session.route(now, publish, &mut self.targets);
         let size = publish.topic.len() + publish.payload.len();
         let targets = std::mem::take(&mut self.targets);
         let full = targets.iter().filter_map(|target| inboxes.get(target)).find(|inbox| inbox.is_full(size));
@@ -208,12 +208,13 @@ impl Reader {
         Some(since_ms + STUCK_MS)
     }
 
-    /// Subscriptions that have room again are stuck no more; then what was withheld is acknowledged.
+    /// Subscriptions that are well emptied are stuck no more, one message less is not enough: the next one would
+    /// stop all reading again. Then what was withheld is acknowledged.
     fn release(&mut self, session: &mut Session, inboxes: &Inboxes) {
         if self.stuck.is_empty() {
             return;
         }
-        self.stuck.retain(|subscription| inboxes.get(subscription).is_some_and(|inbox| inbox.is_full(0)));
+        self.stuck.retain(|subscription| inboxes.get(subscription).is_some_and(|inbox| !inbox.has_drained()));
         if self.stuck.is_empty() {
             self.withheld.drain(..).for_each(|id| session.puback(id));
         }
