@@ -62,7 +62,7 @@ impl Connection {
             if let Some(goodbye) = driver.stopping()
                 && (Instant::now() + CLOSING >= goodbye.until || core.outbox.lock().is_empty())
             {
-                self.close(core, driver, goodbye).await;
+                self.close(driver, goodbye).await;
                 return Ok(());
             }
             if stopped == Stopped::TurnOver || reading == Reading::TurnOver {
@@ -108,17 +108,21 @@ impl Connection {
 
     /// DISCONNECT if asked for, the end of our side, then read and discard until the broker closes:
     /// closing with unread input resets the connection, and that destroys what was sent.
-    async fn close(&mut self, core: &Core, driver: &mut Driver, goodbye: Goodbye) {
+    async fn close(&mut self, driver: &mut Driver, goodbye: Goodbye) {
         let _ = timeout_at(goodbye.until, async {
             if goodbye.polite && self.writer.at_boundary() {
                 driver.session.goodbye();
             }
-            while !driver.session.control().is_empty() {
-                let (stopped, _) = self.writer.pump(core, driver.session.control(), &self.stream, false).ok()?;
-                if stopped != Stopped::Blocked {
-                    break;
+            let control = driver.session.control();
+            // Nothing follows DISCONNECT (MQTT 3.1.1 section 3.14.4), least of all events counted as written.
+            while self.writer.at_boundary() && !control.is_empty() {
+                match self.writer.write_control(control, &self.stream) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        self.stream.writable().await.ok()?;
+                    }
+                    Err(_) => return None,
                 }
-                self.stream.writable().await.ok()?;
             }
             socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write).ok()?;
             let mut discarded = Vec::with_capacity(16 * 1024);

@@ -106,23 +106,30 @@ impl Writer {
     fn write_some(&mut self, core: &Core, control: &mut Vec<u8>, stream: &TcpStream) -> io::Result<usize> {
         let limit = match &self.current {
             None => self.position,
+            // A control packet that was begun is ended first.
+            Some(_) if self.control_position > 0 => self.position,
             Some(current) if control.is_empty() => current.end(),
             Some(current) => current.boundary(core, self.position),
         };
         if self.position == limit && !control.is_empty() {
-            let wrote = stream.try_write(&control[self.control_position..])?;
-            self.control_position += wrote;
-            if self.control_position == control.len() {
-                control.clear();
-                self.control_position = 0;
-            }
-            return Ok(wrote);
+            return self.write_control(control, stream);
         }
         let Some(current) = &self.current else {
             return Ok(0);
         };
         let wrote = stream.try_write(&current.bytes()[self.position..limit])?;
         self.position += wrote;
+        Ok(wrote)
+    }
+
+    /// Write control packets alone, as much as the socket takes.
+    pub fn write_control(&mut self, control: &mut Vec<u8>, stream: &TcpStream) -> io::Result<usize> {
+        let wrote = stream.try_write(&control[self.control_position..])?;
+        self.control_position += wrote;
+        if self.control_position == control.len() {
+            control.clear();
+            self.control_position = 0;
+        }
         Ok(wrote)
     }
 
