@@ -193,8 +193,8 @@ impl Outbox {
     /// Find room for a frame, dropping as the policy allows; false to refuse it.
     fn admit(&mut self, which: usize, size: usize, protected: bool) -> bool {
         while !self.fits(which, size, protected) {
-            let dropped = self.limits.on_full == OnFull::DropOldest && self.drop_oldest();
-            if !dropped {
+            let may_drop = self.limits.on_full == OnFull::DropOldest && self.could_fit(size, protected);
+            if !may_drop || !self.drop_oldest() {
                 self.space_wanted = self.limits.on_full == OnFull::Wait;
                 return false;
             }
@@ -202,11 +202,15 @@ impl Outbox {
         true
     }
 
+    /// Whether there would be room if all that may be dropped were.
+    fn could_fit(&self, size: usize, protected: bool) -> bool {
+        let fixed = self.hand.map_or(0, |hand| hand.2) + self.in_flight.allocated();
+        fixed + Segment::first_cost(size) <= share(self.limits.queued_bytes, protected)
+    }
+
     fn fits(&self, which: usize, size: usize, protected: bool) -> bool {
-        // The last twentieth is for what matters most.
-        let share = |cap: usize| if protected { cap } else { cap - cap / 20 };
         if let Some(cap) = self.limits.queued_events
-            && self.queued_events() >= share(cap).max(1)
+            && self.queued_events() >= share(cap, protected).max(1)
         {
             return false;
         }
@@ -215,7 +219,8 @@ impl Outbox {
             return true;
         }
         let process = segment::process_used() - self.reported + self.allocated();
-        self.allocated() + growth <= share(self.limits.queued_bytes) && process + growth <= share(PROCESS_BYTES)
+        self.allocated() + growth <= share(self.limits.queued_bytes, protected)
+            && process + growth <= share(PROCESS_BYTES, protected)
     }
 
     fn drop_oldest(&mut self) -> bool {
@@ -456,6 +461,11 @@ impl Outbox {
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
+}
+
+/// The last twentieth is for what matters most.
+fn share(cap: usize, protected: bool) -> usize {
+    if protected { cap } else { cap - cap / 20 }
 }
 
 impl Drop for Outbox {
