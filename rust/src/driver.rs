@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
 use crate::backoff::Backoff;
 use crate::config::{Config, Will, generated_identifier};
@@ -166,19 +166,28 @@ impl Driver {
         ended
     }
 
-    /// Wait for the future, obeying meanwhile; None when a stop came first.
+    /// Wait for the future, obeying meanwhile; None when a stop came first. A stop leaves what is
+    /// queued the rest of its time to find a connection.
     async fn unless_stopped<F: Future>(&mut self, core: &Core, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         loop {
             self.obey(core);
             self.tell(core);
-            if self.stop.is_some() {
+            let until = self.stop.map(|goodbye| goodbye.until);
+            if until.is_some_and(|until| Instant::now() >= until || core.outbox.lock().is_empty()) {
                 return None;
             }
+            let limit = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 output = &mut future => return Some(output),
                 () = core.bell.driver.notified() => core.finish_flushes(),
+                () = limit => {}
             }
         }
     }
