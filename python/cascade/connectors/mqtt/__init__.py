@@ -1,6 +1,6 @@
 """Workflow telemetry to an MQTT broker, and control messages back, without slowing the workflow."""
 
-from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from .connector import MqttConnector
 from .errors import (
@@ -39,7 +39,13 @@ __all__ = [
     "__version__",
 ]
 
-try:
-    __version__ = version("cascade-connector-mqtt")
-except PackageNotFoundError:  # run from a source tree that is not installed
-    __version__ = "0"
+__version__: str
+
+
+def __getattr__(name: str) -> Any:
+    # Not read at import: importlib.metadata takes as long as all the rest.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("cascade-connector-mqtt")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
