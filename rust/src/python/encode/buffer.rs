@@ -2,8 +2,8 @@
 
 use super::{EncodeError, Encoded, text};
 
-/// What a write may take beyond what it says that it needs: a number, a literal, punctuation.
-const SLACK: usize = 32;
+/// What there is always room for: separators and quotes.
+const SLACK: usize = 16;
 
 pub struct Buffer {
     bytes: Vec<u8>,
@@ -21,14 +21,18 @@ impl Buffer {
         Self { bytes, end, easy }
     }
 
-    /// The bytes, without the separator that follows the last value.
-    pub fn finish(mut self) -> (Vec<u8>, bool) {
+    /// Take back the separator that follows the last value.
+    pub fn finish(&mut self) -> Encoded {
         self.bytes.pop();
-        let fits = self.bytes.len() <= self.end;
-        (self.bytes, fits)
+        if self.bytes.len() > self.end { Err(Box::new(EncodeError::TooLarge)) } else { Ok(()) }
     }
 
-    /// Make room for `certain` bytes, which will be written whatever comes, and for the slack.
+    pub fn into_inner(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Make room for `certain` bytes, which will be written whatever comes, and for escapes or separators
+    /// within the slack. Refuses what goes beyond the limit; separators are not asked for.
     #[inline(always)]
     fn room(&mut self, certain: usize) -> Encoded {
         if self.bytes.len() + certain + SLACK > self.easy { self.more(certain) } else { Ok(()) }
@@ -45,34 +49,31 @@ impl Buffer {
         Ok(())
     }
 
-    /// Append a literal, a bracket or a number.
+    /// Append an opening bracket, a quote, a literal.
     #[inline(always)]
     pub fn short(&mut self, bytes: &[u8]) -> Encoded {
-        debug_assert!(bytes.len() < SLACK);
-        self.room(0)?;
-        // SAFETY: there is room for the slack, which is more.
-        unsafe { self.append(bytes) };
+        self.room(bytes.len())?;
+        // SAFETY: there is room for them.
+        unsafe { self.append(bytes, &[]) };
         Ok(())
     }
 
-    /// Append something of any length that needs no escapes.
-    pub fn long(&mut self, bytes: &[u8]) -> Encoded {
+    /// Append something that needs no escapes, and the byte that stands behind it.
+    #[inline(always)]
+    pub fn plain(&mut self, bytes: &[u8], after: u8) -> Encoded {
         self.room(bytes.len())?;
-        // SAFETY: there is room for them.
-        unsafe { self.append(bytes) };
+        // SAFETY: there is room for them and more.
+        unsafe { self.append(bytes, &[after]) };
         Ok(())
     }
 
     /// Close a container: its bracket takes the place of the comma after the last item.
     #[inline(always)]
     pub fn close(&mut self, bracket: u8) -> Encoded {
-        self.room(0)?;
         if self.bytes.last() == Some(&b',') {
             self.bytes.pop();
         }
-        // SAFETY: there is room for the slack.
-        unsafe { self.append(&[bracket, b',']) };
-        Ok(())
+        self.plain(&[bracket], b',')
     }
 
     /// Append the text in quotes, escaped, and the byte that stands behind it.
@@ -97,20 +98,21 @@ impl Buffer {
     #[inline(never)]
     fn escaped(&mut self, utf8: &[u8], after: u8) -> Encoded {
         text::escape(utf8, &mut self.bytes);
-        self.bytes.push(after);
         self.easy = self.bytes.capacity().min(self.end);
-        Ok(())
+        self.plain(&[], after)
     }
 
     /// # Safety
-    /// There is room for the bytes.
+    /// There is room for both.
     #[inline(always)]
-    unsafe fn append(&mut self, bytes: &[u8]) {
+    unsafe fn append(&mut self, bytes: &[u8], after: &[u8]) {
         let length = self.bytes.len();
-        // SAFETY: as the caller promises; the bytes are not our own.
+        // SAFETY: as the caller promises; neither is a part of the buffer.
         unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.bytes.as_mut_ptr().add(length), bytes.len());
-            self.bytes.set_len(length + bytes.len());
+            let end = self.bytes.as_mut_ptr().add(length);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), end, bytes.len());
+            std::ptr::copy_nonoverlapping(after.as_ptr(), end.add(bytes.len()), after.len());
+            self.bytes.set_len(length + bytes.len() + after.len());
         }
     }
 }

@@ -8,6 +8,7 @@ mod number;
 mod special;
 mod text;
 
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -34,14 +35,14 @@ type Encoded = Result<(), Stop>;
 /// Append a payload: str as UTF-8 and bytes-like objects as they are, None as nothing, all else as JSON.
 ///
 /// # Errors
-/// As [`encode_json`]; what has been appended until then stays in `out`.
+/// As [`encode_json`].
 pub fn encode_payload(
     value: &Bound<'_, PyAny>,
     default: Option<&Bound<'_, PyAny>>,
     limit: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    if value.cast_exact::<PyDict>().is_ok() {
+    if value.is_exact_instance_of::<PyDict>() {
         encode_json(value, default, limit, out)
     } else if let Ok(string) = value.cast::<PyString>() {
         match text::utf8(string) {
@@ -70,19 +71,21 @@ fn append(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), EncodeErr
 /// Append `value` as JSON. `default` is called with what is not known; its result is encoded instead.
 ///
 /// # Errors
-/// [`EncodeError::TooLarge`] as soon as more than `limit` bytes are needed.
+/// See [`EncodeError`]; too large is said as soon as more than `limit` bytes are needed. Nothing is appended then.
 pub fn encode_json(
     value: &Bound<'_, PyAny>,
     default: Option<&Bound<'_, PyAny>>,
     limit: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
+    let start = out.len();
     let mut encoder = Encoder { out: Buffer::new(std::mem::take(out), limit), default };
-    let encoded = encoder.value(value, 0);
-    let fits;
-    (*out, fits) = encoder.out.finish();
-    encoded.map_err(|stop| *stop)?;
-    if fits { Ok(()) } else { Err(EncodeError::TooLarge) }
+    let encoded = encoder.any(value, 0).and_then(|()| encoder.out.finish());
+    *out = encoder.out.into_inner();
+    encoded.map_err(|stop| {
+        out.truncate(start);
+        *stop
+    })
 }
 
 struct Encoder<'a, 'py> {
@@ -91,24 +94,30 @@ struct Encoder<'a, 'py> {
 }
 
 impl<'py> Encoder<'_, 'py> {
+    /// `value` for where it matters less than the size of the code.
+    #[inline(never)]
+    fn any(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> Encoded {
+        self.value(value, depth)
+    }
+
     /// `depth` is how many containers, hooks and enums stand around the value.
     #[inline(always)]
     fn value(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> Encoded {
-        if let Ok(string) = value.cast_exact::<PyString>() {
+        if let Some(string) = exact::<PyString>(value) {
             self.string(string, b',')
-        } else if let Ok(int) = value.cast_exact::<PyInt>() {
-            self.int(int, ",")
-        } else if let Ok(float) = value.cast_exact::<PyFloat>() {
+        } else if let Some(int) = exact::<PyInt>(value) {
+            self.int(int, b',')
+        } else if let Some(float) = exact::<PyFloat>(value) {
             self.float(float.value())
         } else if value.is_none() {
-            self.out.short(b"null,")
-        } else if let Ok(bool) = value.cast_exact::<PyBool>() {
-            if bool.is_true() { self.out.short(b"true,") } else { self.out.short(b"false,") }
-        } else if let Ok(dict) = value.cast_exact::<PyDict>() {
+            self.out.plain(b"null", b',')
+        } else if let Some(bool) = exact::<PyBool>(value) {
+            if bool.is_true() { self.out.plain(b"true", b',') } else { self.out.plain(b"false", b',') }
+        } else if let Some(dict) = exact::<PyDict>(value) {
             self.dict(dict, depth)
-        } else if let Ok(list) = value.cast_exact::<PyList>() {
+        } else if let Some(list) = exact::<PyList>(value) {
             self.list(list, depth)
-        } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+        } else if let Some(tuple) = exact::<PyTuple>(value) {
             self.tuple(tuple, depth)
         } else {
             self.other(value, depth)
@@ -119,8 +128,14 @@ impl<'py> Encoder<'_, 'py> {
     fn string(&mut self, string: &Bound<'py, PyString>, after: u8) -> Encoded {
         match text::utf8(string) {
             Some(utf8) => self.out.quoted(utf8, after),
-            None => self.out.quoted(&text::replaced(string)?, after),
+            None => self.surrogates(string, after),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn surrogates(&mut self, string: &Bound<'py, PyString>, after: u8) -> Encoded {
+        self.out.quoted(&text::replaced(string)?, after)
     }
 
     #[inline(never)]
@@ -178,6 +193,13 @@ impl<'py> Encoder<'_, 'py> {
     }
 }
 
+/// As `cast_exact`, without the error that names the type.
+#[inline(always)]
+fn exact<'a, 'py, T: PyTypeInfo>(value: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, T>> {
+    // SAFETY: the cast is to the very type of the value.
+    value.is_exact_instance_of::<T>().then(|| unsafe { value.cast_unchecked() })
+}
+
 #[inline]
 fn deeper(depth: usize) -> Result<usize, Stop> {
     if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(refuse(format!("nested deeper than {MAX_DEPTH} levels"))) }
@@ -207,7 +229,7 @@ pub fn encode<'py>(
     match encode_payload(value, default, limit, &mut out) {
         Ok(()) => Ok(PyBytes::new(value.py(), &out)),
         Err(EncodeError::Unserialisable(why)) => Err(PyValueError::new_err(why)),
-        Err(EncodeError::TooLarge) => Err(PyOverflowError::new_err(format!("more than {limit} bytes"))),
+        Err(EncodeError::TooLarge) => Err(PyOverflowError::new_err(format!("the payload is over {limit} bytes"))),
         Err(EncodeError::Interrupt(error)) => Err(error),
     }
 }

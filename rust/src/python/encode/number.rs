@@ -11,19 +11,18 @@ const MAX_DIGITS: usize = 4_300;
 
 impl<'py> Encoder<'_, 'py> {
     #[inline]
-    pub(super) fn int(&mut self, int: &Bound<'py, PyInt>, after: &str) -> Encoded {
+    pub(super) fn int(&mut self, int: &Bound<'py, PyInt>, after: u8) -> Encoded {
         let mut overflow = 0;
         // SAFETY: the int is alive; of a subclass no method is called, and nothing is raised.
         let small = unsafe { ffi::PyLong_AsLongLongAndOverflow(int.as_ptr(), &raw mut overflow) };
         if overflow != 0 {
             return self.long_int(int, after);
         }
-        self.out.short(itoa::Buffer::new().format(small).as_bytes())?;
-        self.out.short(after.as_bytes())
+        self.out.plain(itoa::Buffer::new().format(small).as_bytes(), after)
     }
 
     #[cold]
-    fn long_int(&mut self, int: &Bound<'py, PyInt>, after: &str) -> Encoded {
+    fn long_int(&mut self, int: &Bound<'py, PyInt>, after: u8) -> Encoded {
         let refused = || refuse(format!("an integer of more than {MAX_DIGITS} digits"));
         // The type's own method, as in the json module: a subclass may have another.
         let written = int.py().get_type::<PyInt>().call_method1("__repr__", (int,)).map_err(|_| refused())?;
@@ -32,27 +31,25 @@ impl<'py> Encoder<'_, 'py> {
         if digits.trim_start_matches('-').len() > MAX_DIGITS {
             return Err(refused());
         }
-        self.out.long(digits.as_bytes())?;
-        self.out.short(after.as_bytes())
+        self.out.plain(digits.as_bytes(), after)
     }
 
     /// A float and a comma; what is not finite has no form in JSON.
     #[inline]
     pub(super) fn float(&mut self, value: f64) -> Encoded {
-        if value.is_finite() { self.finite(value, ",") } else { self.out.short(b"null,") }
+        if value.is_finite() { self.finite(value, b',') } else { self.out.plain(b"null", b',') }
     }
 
     /// The shortest digits that read back as `value`, laid out as Python does.
     #[inline]
-    pub(super) fn finite(&mut self, value: f64, after: &str) -> Encoded {
+    pub(super) fn finite(&mut self, value: f64, after: u8) -> Encoded {
         let mut buffer = zmij::Buffer::new();
         let written = buffer.format_finite(value);
         if value.abs() < 1e-4 && value != 0.0 {
-            self.out.short(small(written).as_bytes())?;
+            self.out.plain(small(written).as_bytes(), after)
         } else {
-            self.out.short(written.as_bytes())?;
+            self.out.plain(written.as_bytes(), after)
         }
-        self.out.short(after.as_bytes())
     }
 }
 

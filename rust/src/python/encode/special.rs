@@ -11,19 +11,20 @@ use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyMemoryView, PyString, PyTuple, PyType,
 };
 
-use super::{EncodeError, Encoded, Encoder, Stop, deeper, refuse};
+use super::{EncodeError, Encoded, Encoder, Stop, deeper, exact, refuse};
 
 impl<'py> Encoder<'_, 'py> {
     /// A key as the json module writes it: `True` is `"true"`, `1.5` is `"1.5"`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(&mut self, key: &Bound<'py, PyAny>) -> Encoded {
-        match key.cast_exact::<PyString>() {
-            Ok(string) => self.string(string, b':'),
-            Err(_) => self.other_key(key),
+        match exact::<PyString>(key) {
+            Some(string) => self.string(string, b':'),
+            None => self.other_key(key),
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn other_key(&mut self, key: &Bound<'py, PyAny>) -> Encoded {
         if let Ok(string) = key.cast::<PyString>() {
             return self.string(string, b':');
@@ -34,28 +35,33 @@ impl<'py> Encoder<'_, 'py> {
         } else if key.is_none() {
             self.out.short(b"null")?;
         } else if let Ok(int) = key.cast::<PyInt>() {
-            self.int(int, "")?;
+            self.int(int, b'"')?;
+            return self.out.plain(b"", b':');
         } else if let Ok(float) = key.cast::<PyFloat>() {
             match float.value() {
-                value if value.is_finite() => self.finite(value, "")?,
                 value if value.is_nan() => self.out.short(b"NaN")?,
-                value if value > 0.0 => self.out.short(b"Infinity")?,
-                _ => self.out.short(b"-Infinity")?,
+                f64::INFINITY => self.out.short(b"Infinity")?,
+                f64::NEG_INFINITY => self.out.short(b"-Infinity")?,
+                value => {
+                    self.finite(value, b'"')?;
+                    return self.out.plain(b"", b':');
+                }
             }
         } else {
             let name = type_name(key);
             return Err(refuse(format!("a key of type {name} is not serialisable")));
         }
-        self.out.short(b"\":")
+        self.out.plain(b"\"", b':')
     }
 
     /// Whatever is not exactly of a type that JSON knows.
     #[cold]
+    #[inline(never)]
     pub(super) fn other(&mut self, value: &Bound<'py, PyAny>, depth: usize) -> Encoded {
         if let Ok(string) = value.cast::<PyString>() {
             self.string(string, b',')
         } else if let Ok(int) = value.cast::<PyInt>() {
-            self.int(int, ",")
+            self.int(int, b',')
         } else if let Ok(float) = value.cast::<PyFloat>() {
             self.float(float.value())
         } else if let Ok(list) = value.cast::<PyList>() {
@@ -67,9 +73,9 @@ impl<'py> Encoder<'_, 'py> {
         } else {
             match known(value).map_err(|error| raised(value, error))? {
                 Some(Known::Text(string)) => self.string(&string, b','),
-                Some(Known::Value(inner)) => self.value(&inner, deeper(depth)?),
+                Some(Known::Value(inner)) => self.any(&inner, deeper(depth)?),
                 Some(Known::Fields(names)) => self.fields(value, &names, deeper(depth)?),
-                None => self.hook(value, deeper(depth)?),
+                None => self.hook(value, depth),
             }
         }
     }
@@ -86,7 +92,7 @@ impl<'py> Encoder<'_, 'py> {
                     return Err(unknown(dict));
                 };
                 self.key(&key)?;
-                self.value(&value, depth)?;
+                self.any(&value, depth)?;
             }
         }
         self.out.close(b'}')
@@ -97,7 +103,7 @@ impl<'py> Encoder<'_, 'py> {
         for name in names {
             self.string(name, b':')?;
             let field = value.getattr(name).map_err(|error| raised(value, error))?;
-            self.value(&field, depth)?;
+            self.any(&field, depth)?;
         }
         self.out.close(b'}')
     }
@@ -106,8 +112,9 @@ impl<'py> Encoder<'_, 'py> {
         let Some(default) = self.default else {
             return Err(unknown(value));
         };
+        let depth = deeper(depth)?;
         let instead = default.call1((value,)).map_err(|error| raised(value, error))?;
-        self.value(&instead, depth)
+        self.any(&instead, depth)
     }
 }
 

@@ -22,6 +22,7 @@ pub fn utf8<'a>(string: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
 }
 
 #[cold]
+#[inline(never)]
 fn forget_error(py: Python<'_>) {
     drop(PyErr::take(py));
 }
@@ -54,52 +55,84 @@ pub fn replaced(string: &Bound<'_, PyString>) -> Result<Vec<u8>, Stop> {
 pub unsafe fn copy_plain(text: &[u8], to: *mut u8) -> bool {
     let from = text.as_ptr();
     let length = text.len();
-    // SAFETY: each block ends at or before the end of the text, which `to` has room for; arrays of
-    // bytes have no alignment.
+    // SAFETY: each block ends at or before the end of the text, which `to` has room for.
     unsafe {
-        if length >= 16 {
+        if length >= 64 {
+            copy_long(text, to)
+        } else if length >= 16 {
+            let last = length - 16;
             let mut at = 0;
-            loop {
-                let block = from.add(at).cast::<[u8; 16]>().read();
-                to.add(at).cast::<[u8; 16]>().write(block);
-                if needs_escape_16(block) {
+            while at < last {
+                if !copy_block::<16>(from.add(at), to.add(at)) {
                     return false;
                 }
-                if at == length - 16 {
-                    return true;
-                }
-                at = (at + 16).min(length - 16);
+                at += 16;
             }
+            copy_block::<16>(from.add(last), to.add(last))
         } else if length >= 8 {
-            let (first, last) = (from.cast::<[u8; 8]>().read(), from.add(length - 8).cast::<[u8; 8]>().read());
-            to.cast::<[u8; 8]>().write(first);
-            to.add(length - 8).cast::<[u8; 8]>().write(last);
-            !(needs_escape(u64::from_ne_bytes(first)) | needs_escape(u64::from_ne_bytes(last)))
+            let (first, last) = (copy::<8>(from, to), copy::<8>(from.add(length - 8), to.add(length - 8)));
+            !needs_escape(u64::from_ne_bytes(first)) & !needs_escape(u64::from_ne_bytes(last))
         } else if length >= 4 {
-            let (first, last) = (from.cast::<[u8; 4]>().read(), from.add(length - 4).cast::<[u8; 4]>().read());
-            to.cast::<[u8; 4]>().write(first);
-            to.add(length - 4).cast::<[u8; 4]>().write(last);
-            !needs_escape(u64::from(u32::from_ne_bytes(first)) << 32 | u64::from(u32::from_ne_bytes(last)))
-        } else {
-            let mut plain = true;
-            for at in 0..length {
-                let byte = from.add(at).read();
-                to.add(at).write(byte);
-                plain &= ESCAPES[usize::from(byte)] == 0;
+            let (first, last) = (copy::<4>(from, to), copy::<4>(from.add(length - 4), to.add(length - 4)));
+            let word = u64::from(u32::from_ne_bytes(first)) << 32 | u64::from(u32::from_ne_bytes(last));
+            !needs_escape(word)
+        } else if length > 0 {
+            let mut word = [b' '; 8];
+            for (place, at) in [0, length / 2, length - 1].into_iter().enumerate() {
+                [word[place]] = copy::<1>(from.add(at), to.add(at));
             }
-            plain
+            !needs_escape(u64::from_ne_bytes(word))
+        } else {
+            true
         }
     }
 }
 
-/// Written so that the compiler makes vector instructions of it.
+/// # Safety
+/// As `copy_plain`; the text has 64 bytes or more.
+#[inline(never)]
+unsafe fn copy_long(text: &[u8], to: *mut u8) -> bool {
+    let from = text.as_ptr();
+    let last = text.len() - 64;
+    let mut at = 0;
+    // SAFETY: no block goes beyond the end of the text.
+    while at < last {
+        if unsafe { !copy_block::<64>(from.add(at), to.add(at)) } {
+            return false;
+        }
+        at += 64;
+    }
+    unsafe { copy_block::<64>(from.add(last), to.add(last)) }
+}
+
+/// # Safety
+/// As `copy`.
 #[inline(always)]
-fn needs_escape_16(block: [u8; 16]) -> bool {
+unsafe fn copy_block<const N: usize>(from: *const u8, to: *mut u8) -> bool {
+    // SAFETY: as the caller promises.
+    is_plain(unsafe { copy::<N>(from, to) })
+}
+
+/// Whether no byte needs an escape; the compiler makes vector instructions of it.
+#[inline(always)]
+fn is_plain<const N: usize>(block: [u8; N]) -> bool {
     let mut found = 0;
     for byte in block {
         found |= u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
     }
-    found != 0
+    found == 0
+}
+
+/// # Safety
+/// `from` is valid for reads and `to` for writes of `N` bytes.
+#[inline(always)]
+unsafe fn copy<const N: usize>(from: *const u8, to: *mut u8) -> [u8; N] {
+    // SAFETY: as the caller promises; arrays of bytes have no alignment.
+    unsafe {
+        let block = from.cast::<[u8; N]>().read();
+        to.cast::<[u8; N]>().write(block);
+        block
+    }
 }
 
 /// Whether a byte of the eight is below 0x20, a quote or a backslash, without a branch.
