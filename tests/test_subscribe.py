@@ -88,7 +88,7 @@ async def test_one_filter_twice(connected, broker, new_observer, prefix):
 
 
 async def test_one_filter_twice_gives_retained_messages_to_both(connected, mosquitto_broker, new_observer, prefix):
-    """The embedded broker sends retained messages to the first SUBSCRIBE of a filter only, whatever section 3.8.4 says."""
+    """The embedded broker sends them with the first SUBSCRIBE of a filter only, whatever section 3.8.4 says."""
     broker = mosquitto_broker
     new_observer(broker).publish(f"{prefix}/a", '"kept"', retain=True)
     first, second = Collector(), Collector()
