@@ -79,7 +79,7 @@ def _what(body: Mapping[str, Any]) -> str:
             name = body.get("task_id") or body.get("task_name")
             took = body.get("duration_ms")
             parts = [typer.style(f"{state:<9}", fg=_COLOURS.get(state)), _printable(name)]
-            if isinstance(took, int | float):
+            if isinstance(took, int | float) and took:
                 parts.append(f"{took:.1f} ms")
             if body.get("error"):
                 parts.append(_printable(body["error"]))

@@ -1,0 +1,172 @@
+"""The demo against an account that a second, independent subscriber keeps of the same run."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections import Counter, defaultdict
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from cascade.connectors.mqtt.cli.demo.ledger import Ledger
+from cascade.connectors.mqtt.cli.demo.messages import Identity
+from cascade.connectors.mqtt.cli.demo.workflow import library_files, library_root, plan
+from commands import cascade_mqtt, running
+from observer import Observer
+from waiting import eventually_blocking
+
+EVENTS = "cascade/telemetry/+/demo/+/events"
+GLOBAL = "cascade/constraints/global"
+FIGURES = [
+    "backend",
+    "tasks",
+    "failed_tasks",
+    "events_published",
+    "events_received",
+    "events_lost",
+    "duplicates",
+    "publish_call_us_p50",
+    "publish_call_us_p99",
+    "control_latency_ms_p50",
+    "paused_s",
+    "duration_s",
+]
+ENDS = ("COMPLETED", "FAILED", "SKIPPED")
+MODULES = 120
+
+
+@pytest.fixture
+def on_this_broker(embedded_broker: Any) -> list[str]:
+    return ["demo", "--limit", str(MODULES), "--broker", f"{embedded_broker.host}:{embedded_broker.port}"]
+
+
+def when(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["ts"]).timestamp()
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_its_figures_are_what_an_independent_observer_counts(
+    backend, on_this_broker, embedded_broker, new_observer, qos
+):
+    observer: Observer = new_observer(embedded_broker, EVENTS)
+    control: Observer = new_observer(embedded_broker, "cascade/constraints/#")
+    done = cascade_mqtt(*on_this_broker, "--json", "--backend", backend, "--qos", qos)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
+    figures = json.loads(done.stdout)
+    assert list(figures) == FIGURES
+    eventually_blocking(lambda: len(observer.seen) >= figures["events_published"])
+    events = [message.json for message in observer.seen]
+
+    # The transport: every event once, numbered without a gap by each of four publishers.
+    assert figures["backend"] == backend
+    seqs: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for event in events:
+        seqs[event["source"], event["epoch"], event["run_id"]].append(event["seq"])
+    assert len(seqs) == 4
+    assert all(sorted(each) == list(range(len(each))) for each in seqs.values())
+    assert figures["events_received"] == figures["events_published"] == len(events)
+    assert figures["events_lost"] == figures["duplicates"] == 0
+
+    # The work: what failed is what does not parse.
+    bodies = [event["body"] for event in events if event["body"]["type"] == "TaskStateEvent"]
+    ended = {body["task_id"]: body["state"] for body in bodies if body["state"] in ENDS}
+    root = library_root()
+    files = library_files(root, MODULES)
+    failed = {f"parse:{file}" for file in files if not parses((root / file).read_bytes())}
+    assert failed
+    assert {task for task, state in ended.items() if state == "FAILED"} == failed
+    assert figures["failed_tasks"] == len(failed)
+    assert figures["tasks"] == len(ended) == len(plan(files))
+    assert Counter(ended.values())["SKIPPED"] == 2 * len(failed)
+
+    # The control: one pause, one resume, nothing retained, and no task started in between.
+    assert [bool(message.payload) for message in control.seen] == [True, False]
+    assert control.seen[0].topic == control.seen[1].topic == GLOBAL
+    starts = sorted(when(event) for event in events if event["body"].get("state") == "RUNNING")
+    assert max(later - earlier for earlier, later in zip(starts, starts[1:], strict=False)) >= 1.0
+    assert figures["paused_s"] >= 1.0
+
+
+def test_tasks_start_when_what_they_need_has_ended(on_this_broker, embedded_broker, new_observer):
+    observer: Observer = new_observer(embedded_broker, EVENTS)
+    figures = json.loads(cascade_mqtt(*on_this_broker, "--json").stdout)
+    eventually_blocking(lambda: len(observer.seen) >= figures["events_published"])
+    started, ended = {}, {}
+    for event in (message.json for message in observer.seen):
+        body = event["body"]
+        if body.get("state") == "RUNNING":
+            assert body["task_id"] not in started
+            started[body["task_id"]] = when(event)
+        elif body.get("state") in ENDS:
+            assert body["task_id"] not in ended
+            ended[body["task_id"]] = when(event)
+    tasks = plan(library_files(library_root(), MODULES))
+    assert set(ended) == {task.id for task in tasks}
+    for task in tasks:
+        assert all(ended[need] <= started.get(task.id, ended[task.id]) for need in task.needs)
+
+
+def test_the_whole_demo_has_thousands_of_tasks():
+    assert len(plan(library_files(library_root()))) >= 2_000
+
+
+def test_it_brings_its_own_broker_and_reports_in_plain_lines(tmp_path):
+    picture = tmp_path / "demo.svg"
+    with running("demo", "--limit", MODULES, "--svg", picture) as demo:
+        assert demo.end() == (0, "")  # and leaves no process behind
+    text = "".join(demo.lines)
+    assert "\x1b" not in text
+    assert "paused" in text
+    assert "files that do not parse" in text
+    assert "lib2to3/tests/data/bom.py" in text or "tokenizedata/bad_coding.py" in text
+    assert " 0 lost, 0 twice" in demo.lines[-1]
+    assert picture.read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize("how", ["ctrl_c", "terminate"])
+def test_stopped_in_the_pause_it_lifts_it_and_leaves_no_process(how, on_this_broker, embedded_broker, new_observer):
+    control: Observer = new_observer(embedded_broker, GLOBAL)
+    with running(*on_this_broker) as demo:
+        eventually_blocking(lambda: control.seen)
+        code, errors = getattr(demo, how)()
+    assert code == 1
+    assert errors == "cascade-mqtt: stopped before the end\n"
+    eventually_blocking(lambda: len(control.seen) == 2)
+    assert control.payloads[1] == b""
+
+
+def test_a_constraint_of_somebody_else_is_left_alone(on_this_broker, embedded_broker, new_observer):
+    operator: Observer = new_observer(embedded_broker)
+    operator.publish(GLOBAL, '{"id":"night","scope":"global","type":"pause"}', retain=True)
+    done = cascade_mqtt(*on_this_broker, "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert GLOBAL in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    late: Observer = new_observer(embedded_broker, GLOBAL)
+    eventually_blocking(lambda: late.seen)
+    operator.publish(GLOBAL, b"", retain=True)
+
+
+def test_the_account_names_what_is_lost_by_publisher_and_seq():
+    ledger = Ledger()
+    whole, holed = Identity("a", "e1", "r"), Identity("b", "e2", "r")
+    for who, seqs in ((whole, [0, 1, 2]), (holed, [0, 2, 2, 4])):
+        for seq in seqs:
+            ledger.note({**who._asdict(), "seq": seq})
+    assert (ledger.received, ledger.missing, ledger.duplicates) == (7, 2, 1)
+    expected = {whole: 3, holed: 6}
+    assert not ledger.complete(expected)
+    tally = ledger.close(expected)
+    assert tally.lost == {holed: [1, 3, 5]}
+    assert (tally.received, tally.duplicates) == (7, 1)
+
+
+def parses(source: bytes) -> bool:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    return True
