@@ -62,6 +62,9 @@ _RENAMED = {
     "reconnect_min_delay": "reconnect_min_delay_s",
     "reconnect_max_delay": "reconnect_max_delay_s",
     "retained_timeout": "retained_timeout_s",
+}
+# aiomqtt's names for what has a name of its own here.
+_ALIASES = {
     "max_queued_outgoing_messages": "max_queued_events",
     "max_queued_incoming_messages": "max_inbox_messages",
 }
@@ -191,7 +194,7 @@ class Options:
         names = {option.name for option in dataclasses.fields(cls)}
         fields: dict[str, Any] = {}
         for name, value in given.items():
-            inside = _RENAMED.get(name, name)
+            inside = _RENAMED.get(name) or _ALIASES.get(name, name)
             if inside not in names or name.endswith("_s"):
                 raise TypeError(f"MqttConnector got an unknown option {name!r}")
             if value is not None:
@@ -243,6 +246,7 @@ _POSITIVE = {
     "connect_timeout_s",
     "reconnect_min_delay_s",
     "reconnect_max_delay_s",
+    "retained_timeout_s",
     "max_queued_bytes",
     "max_message_bytes",
     "max_inbound_bytes",
