@@ -46,7 +46,7 @@ class Bench:
         *,
         events: int,
         floors: dict[str, float] | None = None,
-        rounds: int = 5,
+        rounds: int = 3,
         setup: Callable[[], object] = lambda: None,
         note: Callable[[], str] = str,
     ) -> None:

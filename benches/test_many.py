@@ -35,7 +35,7 @@ def connectors(backend: str, bench: Bench) -> Iterator[list[MqttConnector]]:
 
 
 def test_connectors(connectors: list[MqttConnector], backend: str, bench: Bench) -> None:
-    count = {"native": 500_000, "python": 20_000}[backend]
+    count = {"native": 300_000, "python": 12_000}[backend]
 
     async def publish_all() -> None:
         in_turn = itertools.cycle([connector.publish_nowait for connector in connectors])
@@ -47,13 +47,11 @@ def test_connectors(connectors: list[MqttConnector], backend: str, bench: Bench)
         assert sum(await asyncio.gather(*(connector.flush(30) for connector in connectors))) == 0
         await bench.far_end.arrived(count)
 
-    bench.run(
-        f"{backend}, {_CONNECTORS} connectors", publish_all, events=count, rounds=3, floors=bench.floors.publishing
-    )
+    bench.run(f"{backend}, {_CONNECTORS} connectors", publish_all, events=count, floors=bench.floors.publishing)
 
 
 def test_threads(connector: MqttConnector, backend: str, bench: Bench) -> None:
-    count = {"native": 500_000, "python": 20_000}[backend]
+    count = {"native": 300_000, "python": 12_000}[backend]
 
     def publish_share(_: int) -> None:
         publish_each(connector.publish_nowait, bench.events(count // _THREADS))
@@ -65,4 +63,4 @@ def test_threads(connector: MqttConnector, backend: str, bench: Bench) -> None:
         assert await connector.flush(30) == 0
         await bench.far_end.arrived(count)
 
-    bench.run(f"{backend}, {_THREADS} threads", publish_all, events=count, rounds=3, floors=bench.floors.publishing)
+    bench.run(f"{backend}, {_THREADS} threads", publish_all, events=count, floors=bench.floors.publishing)

@@ -73,7 +73,7 @@ def _publish(bench: Bench, peer: Peer, name: str, label: str, count: int, qos: i
         await peer.publish(bench.events(count), qos)
         await bench.far_end.arrived(count)
 
-    bench.run(label, publish_all, events=count, rounds=3, floors=bench.floors.publishing, note=lambda: _version(name))
+    bench.run(label, publish_all, events=count, floors=bench.floors.publishing, note=lambda: _version(name))
 
 
 def _version(name: str) -> str:
@@ -108,6 +108,4 @@ def test_receive(make_peer: Any, bench: Bench, recorded: Path, name: str, codec:
         await arrivals.counting.wait()
 
     floors = {"orjson.loads": bench.floors.loads}
-    bench.run(
-        f"{name} + {codec}, QoS 0", receive_all, events=count, rounds=3, floors=floors, note=lambda: _version(name)
-    )
+    bench.run(f"{name} + {codec}, QoS 0", receive_all, events=count, floors=floors, note=lambda: _version(name))

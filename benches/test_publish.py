@@ -15,7 +15,7 @@ from .publishing import publish_each
 
 @pytest.mark.benchmark(group="publish_nowait")
 def test_publish_nowait(connector: MqttConnector, backend: str, bench: Bench) -> None:
-    count = {"native": 500_000, "python": 20_000}[backend]
+    count = {"native": 300_000, "python": 12_000}[backend]
     in_calls: list[float] = []
 
     async def publish_all() -> None:
@@ -36,7 +36,7 @@ def test_publish_nowait(connector: MqttConnector, backend: str, bench: Bench) ->
 
 @pytest.mark.benchmark(group="await publish")
 def test_await_publish(connector: MqttConnector, backend: str, bench: Bench) -> None:
-    count = {"native": 500_000, "python": 20_000}[backend]
+    count = {"native": 300_000, "python": 12_000}[backend]
 
     async def publish_all() -> None:
         for event in bench.events(count):
@@ -49,7 +49,7 @@ def test_await_publish(connector: MqttConnector, backend: str, bench: Bench) -> 
 
 @pytest.mark.benchmark(group="QoS 1 acknowledged")
 def test_qos1_acknowledged(connector: MqttConnector, backend: str, bench: Bench) -> None:
-    count = {"native": 300_000, "python": 10_000}[backend]
+    count = {"native": 200_000, "python": 8_000}[backend]
 
     async def publish_all() -> None:
         before = connector.stats().acknowledged

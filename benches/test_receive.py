@@ -18,7 +18,7 @@ pytestmark = pytest.mark.benchmark(group="receive")
 @pytest.mark.parametrize("qos", [0, 1], ids=["qos0", "qos1"])
 @pytest.mark.parametrize("kind", ["coroutine", "plain"])
 def test_receive(connector: MqttConnector, backend: str, bench: Bench, recorded: Path, kind: str, qos: int) -> None:
-    count = {"native": 300_000, "python": 20_000}[backend]
+    count = {"native": 200_000, "python": 8_000}[backend]
     counting = Counting()
     bench.runner.run(connector.subscribe(TOPIC, getattr(counting, kind)))
 
