@@ -14,21 +14,22 @@ from types import ModuleType
 __all__ = ["rumqttc_loop", "sink"]
 
 _ROOT = Path(__file__).resolve().parent.parent
-_TARGET = Path(os.environ.get("CARGO_TARGET_DIR", _ROOT / "target")) / "release"
+# Not where maturin compiles: each would have the other's environment, and compile all of it again.
+_TARGET = _ROOT / "target" / "benches"
 
 
 @functools.cache
 def sink() -> Path:
     """The program ``cascade-sink``."""
     _build("cascade-sink")
-    return _TARGET / "cascade-sink"
+    return _TARGET / "release" / "cascade-sink"
 
 
 @functools.cache
 def rumqttc_loop() -> ModuleType:
     """rumqttc's event loop fed by our encoder, loaded from where cargo leaves it."""
     _build("rumqttc-loop")
-    file = _TARGET / ("librumqttc_loop.dylib" if sys.platform == "darwin" else "librumqttc_loop.so")
+    file = _TARGET / "release" / ("librumqttc_loop.dylib" if sys.platform == "darwin" else "librumqttc_loop.so")
     loader = importlib.machinery.ExtensionFileLoader("rumqttc_loop", str(file))
     spec = importlib.util.spec_from_file_location("rumqttc_loop", file, loader=loader)
     assert spec is not None
@@ -43,7 +44,7 @@ def _build(package: str) -> None:
         raise FileNotFoundError(f"{package} is compiled by cargo, which is not installed")
     # An extension module leaves the interpreter's symbols to the process that loads it.
     environ = {**os.environ, "PYO3_PYTHON": sys.executable, "PYO3_BUILD_EXTENSION_MODULE": "1"}
-    command = [cargo, "build", "--quiet", "--release", "--package", package]
+    command = [cargo, "build", "--quiet", "--release", "--target-dir", str(_TARGET), "--package", package]
     done = subprocess.run(command, cwd=_ROOT, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:])} failed:\n{done.stderr}")
