@@ -42,6 +42,15 @@ async def test_the_engine(connected, broker, new_observer, prefix):
     observer.publish(f"{prefix}/constraints/global", b"", retain=True)
 
 
+async def test_tasks_that_publish_are_sent_even_when_disconnect_follows_at_once(connected, broker, new_observer, prefix):
+    observer = new_observer(broker, f"{prefix}/#")
+    connector = await connected(broker)
+    tasks = [asyncio.create_task(connector.publish(f"{prefix}/events", {"task": number})) for number in range(100)]
+    await connector.disconnect()
+    assert all(task.done() for task in tasks)
+    await eventually(lambda: len(observer.seen) == 100)
+
+
 async def test_the_controller(connected, broker, new_observer, prefix):
     """Sets a retained constraint, waits a tenth of a second, leaves; then lifts it the same way."""
     topic = f"{prefix}/constraints/global"

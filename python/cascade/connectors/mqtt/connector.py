@@ -86,6 +86,8 @@ class MqttConnector:
 
         Subscriptions are remembered for the next ``connect``. What could not be sent is in ``stats()``.
         """
+        # Publishes that were begun as tasks before this call get their one step first: they belong to the flush.
+        await asyncio.sleep(0)
         self._after_fork = None
         if self._lifecycle is not None:
             await self._lifecycle.disconnect(timeout)
