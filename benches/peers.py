@@ -144,10 +144,11 @@ class Paho:
 
     async def connect(self, port: int, received: Received) -> None:
         import paho.mqtt.client as paho
+        from paho.mqtt.enums import CallbackAPIVersion
 
         loop = asyncio.get_running_loop()
         connected, self._granted = asyncio.Event(), asyncio.Event()
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.on_connect = lambda *_: loop.call_soon_threadsafe(connected.set)
         self._client.on_subscribe = lambda *_: loop.call_soon_threadsafe(self._granted.set)
         self._client.on_message = lambda client, data, message: received(message.payload)
