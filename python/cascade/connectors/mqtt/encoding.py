@@ -106,6 +106,8 @@ def _json(value: Any, default: Default, limit: int) -> bytes:
     except Exception:
         # A type that json does not know, NaN, a cycle, a huge int: the slow way knows, or says what is wrong.
         return _Slow(default, limit).encode(value)
+    if len(text) > limit:  # before anything looks through all of it
+        raise TooLarge(f"the payload is over {limit} bytes")
     if _is_deep(text) or (len(text) > _MAX_DIGITS and _LONG_NUMBER.search(text)):
         return _Slow(default, limit).encode(value)
     return _within(limit, _utf8(text))
