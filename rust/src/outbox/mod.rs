@@ -138,11 +138,9 @@ impl Outbox {
         };
         let protected = message.retain || message.priority || track;
         let which = usize::from(message.qos > 0);
-        if !self.admit(which, size, protected) {
+        let Some(room) = self.admit(which, size, protected) else {
             return Err(self.reject(Rejection::QueueFull));
-        }
-        let before = self.allocated();
-        let room = self.limits.queued_bytes.saturating_sub(before);
+        };
         let token = if track { self.new_token() } else { 0 };
         let lane = &mut self.lanes[which];
         let segment = lane.tail_for(size, room, &mut self.next_number);
@@ -161,7 +159,7 @@ impl Outbox {
             let number = segment.number;
             self.tracked.insert(token, number);
         }
-        if self.allocated() != before {
+        if room > 0 {
             self.report();
         }
         self.counters.submitted += 1;
@@ -190,16 +188,19 @@ impl Outbox {
         wake
     }
 
-    /// Find room for a frame, dropping as the policy allows; false to refuse it.
-    fn admit(&mut self, which: usize, size: usize, protected: bool) -> bool {
-        while !self.fits(which, size, protected) {
+    /// Find room for a frame, dropping as the policy allows: the bytes that may be allocated, 0 where none need be;
+    /// None to refuse it.
+    fn admit(&mut self, which: usize, size: usize, protected: bool) -> Option<usize> {
+        loop {
+            if let Some(room) = self.room(which, size, protected) {
+                return Some(room);
+            }
             let may_drop = self.limits.on_full == OnFull::DropOldest && self.could_fit(size, protected);
             if !may_drop || !self.drop_oldest() {
                 self.space_wanted = self.limits.on_full == OnFull::Wait;
-                return false;
+                return None;
             }
         }
-        true
     }
 
     /// Whether there would be room if all that may be dropped were.
@@ -208,19 +209,22 @@ impl Outbox {
         fixed + Segment::first_cost(size) <= share(self.limits.queued_bytes, protected)
     }
 
-    fn fits(&self, which: usize, size: usize, protected: bool) -> bool {
+    /// Bytes that may be allocated for a frame; None where it does not fit.
+    fn room(&self, which: usize, size: usize, protected: bool) -> Option<usize> {
         if let Some(cap) = self.limits.queued_events
             && self.queued_events() >= share(cap, protected).max(1)
         {
-            return false;
+            return None;
         }
-        let growth = self.lanes[which].growth(size);
-        if growth == 0 {
-            return true;
+        let lane = &self.lanes[which];
+        if lane.growth(size, 0) == 0 {
+            return Some(0);
         }
-        let process = segment::process_used() - self.reported + self.allocated();
-        self.allocated() + growth <= share(self.limits.queued_bytes, protected)
-            && process + growth <= share(PROCESS_BYTES, protected)
+        let allocated = self.allocated();
+        let process = segment::process_used() - self.reported + allocated;
+        let room = share(self.limits.queued_bytes, protected).saturating_sub(allocated);
+        let room = room.min(share(PROCESS_BYTES, protected).saturating_sub(process));
+        (lane.growth(size, room) <= room).then_some(room)
     }
 
     fn drop_oldest(&mut self) -> bool {
@@ -309,7 +313,7 @@ impl Outbox {
     /// After a batch of acknowledgements, or a write: report memory, and room to who waits for it.
     pub fn settle(&mut self) {
         self.report();
-        if self.space_wanted && self.fits(0, 1, false) && self.fits(1, 1, false) {
+        if self.space_wanted && [0, 1].into_iter().all(|which| self.room(which, 1, false).is_some()) {
             self.space_wanted = false;
             self.outcomes.push(Outcome::Space);
         }
