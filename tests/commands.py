@@ -65,8 +65,8 @@ class Running:
         self._process.wait(_DEADLINE_S)
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        self.lines.extend(self._process.stdout)
+        if self._process.stdout is not None and not self._process.stdout.closed:
+            self.lines.extend(self._process.stdout)
 
     def _group_is_gone(self) -> bool:
         try:
@@ -77,8 +77,8 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(*arguments: object, **environment: str) -> Iterator[Running]:
-    """Start it; what is left of it in the end is killed."""
+def running(*arguments: object, reader: bool = True, **environment: str) -> Iterator[Running]:
+    """Start it; what is left of it in the end is killed. Without ``reader`` its stdout is a broken pipe."""
     environ: dict[str, Any] = os.environ | _ENVIRONMENT | environment
     with subprocess.Popen(
         [*_COMMAND, *map(str, arguments)],
@@ -88,6 +88,9 @@ def running(*arguments: object, **environment: str) -> Iterator[Running]:
         env=environ,
         start_new_session=True,
     ) as process:
+        if not reader:
+            assert process.stdout is not None
+            process.stdout.close()
         command = Running(process)
         try:
             yield command

@@ -178,6 +178,11 @@ def test_watch_as_json_prints_events_alone(backend, embedded_broker, prefix, kep
     assert [json.loads(line) for line in watch.lines] == [kept_event]
 
 
+def test_watch_ends_quietly_when_its_reader_has_left(embedded_broker, prefix, kept_event):
+    with running("watch", prefix, "--broker", address(embedded_broker), reader=False) as watch:
+        assert watch.end() == (0, "cascade-mqtt: connected\n")
+
+
 def test_broker_serves_until_ctrl_c(new_observer):
     with running("broker", "--port", 0) as broker:
         eventually_blocking(lambda: broker.lines)

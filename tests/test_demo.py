@@ -6,6 +6,7 @@ import ast
 import json
 from collections import Counter, defaultdict
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -86,7 +87,7 @@ def test_its_figures_are_what_an_independent_observer_counts(
     assert [bool(message.payload) for message in control.seen] == [True, False]
     assert control.seen[0].topic == control.seen[1].topic == GLOBAL
     starts = sorted(when(event) for event in events if event["body"].get("state") == "RUNNING")
-    assert max(later - earlier for earlier, later in zip(starts, starts[1:], strict=False)) >= 1.0
+    assert max(later - earlier for earlier, later in pairwise(starts)) >= 1.0
     assert figures["paused_s"] >= 1.0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 
 from ..errors import MqttError
@@ -24,10 +23,6 @@ def main() -> None:
     logging.getLogger("cascade").propagate = False
     try:
         app()
-    except BrokenPipeError:
-        # Whoever read our output has left (`cascade-mqtt watch | head`): an end like any other. The interpreter
-        # must not find the broken pipe again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (MqttError, OSError) as error:
         _fail(str(error))
 

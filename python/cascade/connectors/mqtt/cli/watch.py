@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -43,8 +43,14 @@ def watch(
         cascade-mqtt watch --json | jq 'select(.body.state == "FAILED")'
     """
     who = login(broker, backend, username, password_file)
-    with suppress(KeyboardInterrupt):  # the normal end
+    try:
         asyncio.run(_watch(who, project, as_json))
+    except KeyboardInterrupt:
+        pass  # the normal end
+    except BrokenPipeError:
+        # As good an end: whoever read our output (`| head`) has left. Nothing may meet the broken pipe again on the
+        # way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def line(event: Any) -> str:
