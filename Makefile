@@ -23,21 +23,21 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # --- environments: each has a stamp file, newer than what it was made from
 
 $(BIN)/maturin:
-	@echo "==> making $(VENV) with $$($(PYTHON) --version)"
+	@echo "==> making $(VENV) with $$($(PYTHON) --version)" >&2
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade pip 'maturin>=1.9,<2'
 
 $(DEV): pyproject.toml $(CORE) | $(BIN)/maturin
-	@echo "==> compiling the core (release) and installing it editable into $(VENV)"
-	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin --quiet develop --release --extras cli,broker,test,bench
+	@echo "==> compiling the core (release) and installing it editable into $(VENV)" >&2
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --extras cli,broker,test,bench >&2
 	@touch $(DEMO) $(DEV)
 
 dev: $(DEV)
 
 ifdef HAVE_CARGO
 $(DEMO): pyproject.toml $(CORE) | $(BIN)/maturin
-	@echo "==> compiling the core, once (a minute or two), and installing it into $(VENV)"
-	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin --quiet develop --release --extras cli,broker
+	@echo "==> compiling the core, once (a minute or two), and installing it into $(VENV)" >&2
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release --extras cli,broker >&2
 	@touch $@
 else
 DEMO_FLAGS := --backend python
@@ -78,7 +78,7 @@ fmt: $(DEV)
 
 wheels: $(BIN)/maturin
 	rm -rf dist
-	$(BIN)/maturin --quiet build --release --out dist --interpreter $(BIN)/python
+	$(BIN)/maturin build --quiet --release --out dist --interpreter $(BIN)/python
 	$(PIP) wheel --no-deps --wheel-dir dist ./packaging/pure
 	$(BIN)/python packaging/check_wheels.py dist
 
