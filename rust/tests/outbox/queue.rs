@@ -1,0 +1,99 @@
+//! Numbered messages, so that what comes out of a queue can be compared with what went in.
+
+use cascade_mqtt_core::outbox::{Limits, Message, OnFull, Outbox, Rejection};
+use cascade_mqtt_core::packet::{self, Incoming, MAX_REMAINING};
+
+#[derive(Clone, Debug)]
+pub struct Sample {
+    pub number: u64,
+    /// Bytes of payload behind the number.
+    pub size: usize,
+    pub qos: u8,
+    pub retain: bool,
+    pub priority: bool,
+}
+
+/// One PUBLISH as it came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub number: u64,
+    pub packet_id: u16,
+    pub dup: bool,
+    /// Where it ends in the bytes it was found in.
+    pub end: usize,
+}
+
+impl Sample {
+    pub fn new(number: u64, qos: u8, size: usize) -> Self {
+        Self { number, size, qos, retain: false, priority: false }
+    }
+
+    pub fn offer(&self, outbox: &mut Outbox) -> Result<(u32, bool), Rejection> {
+        self.offer_tracked(outbox, false)
+    }
+
+    pub fn offer_tracked(&self, outbox: &mut Outbox, track: bool) -> Result<(u32, bool), Rejection> {
+        let (topic, payload) = (self.topic(), self.payload());
+        let message = Message {
+            topic: topic.as_bytes(),
+            payload: &payload,
+            qos: self.qos,
+            retain: self.retain,
+            priority: self.priority,
+        };
+        outbox.offer(&message, track, 0)
+    }
+
+    /// What a broker must read.
+    pub fn frame(&self, packet_id: u16, dup: bool) -> Vec<u8> {
+        let mut frame = Vec::new();
+        packet::publish(&mut frame, self.topic().as_bytes(), &self.payload(), self.qos, self.retain);
+        if self.qos > 0 {
+            packet::patch(&mut frame, packet_id, dup);
+        }
+        frame
+    }
+
+    fn topic(&self) -> String {
+        format!("plant/line-{}", self.number % 11)
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        let mut payload = self.number.to_be_bytes().to_vec();
+        payload.resize(8 + self.size, self.number as u8);
+        payload
+    }
+}
+
+/// Read bytes of whole PUBLISH frames as a broker would.
+pub fn frames(bytes: &[u8]) -> Vec<Frame> {
+    let mut found = Vec::new();
+    let mut end = 0;
+    while end < bytes.len() {
+        let (packet, size) = packet::parse(&bytes[end..], MAX_REMAINING).expect("well-formed").expect("whole");
+        let Incoming::Publish(publish) = packet else {
+            panic!("not a PUBLISH: {packet:?}");
+        };
+        end += size;
+        let number = u64::from_be_bytes(*publish.payload.first_chunk().expect("eight bytes of number"));
+        found.push(Frame { number, packet_id: publish.packet_id, dup: publish.dup, end });
+    }
+    found
+}
+
+pub fn opened(queued_bytes: usize, in_flight: usize, on_full: OnFull) -> Outbox {
+    let mut outbox = Outbox::new(Limits { queued_bytes, queued_events: None, in_flight, on_full });
+    outbox.open();
+    outbox.connected(false);
+    outbox
+}
+
+/// The identities of the account, which hold at every moment.
+pub fn check_account(outbox: &Outbox) {
+    let counters = outbox.counters();
+    let rejected: u64 = counters.rejected().map(|(_, count)| count).sum();
+    let dropped: u64 = counters.dropped().map(|(_, count)| count).sum();
+    let held = (outbox.queued_events() + outbox.in_flight_events()) as u64;
+    assert_eq!(counters.submitted, counters.accepted + rejected);
+    assert_eq!(counters.accepted, counters.written + counters.acknowledged + dropped + held);
+}

@@ -1,0 +1,184 @@
+//! Thousands of random operations on an outbox, each followed by a look at the model.
+
+use std::collections::BTreeMap;
+
+use cascade_mqtt_core::outbox::{DropReason, Limits, OnFull, Outcome};
+use fastrand::Rng;
+
+use crate::model::{Hand, Item, Model};
+use crate::queue::{Frame, Sample, frames};
+
+impl Model {
+    fn step(&mut self) {
+        match self.rng.u8(..100) {
+            0..45 => self.offer(),
+            45..70 if self.connected => self.write(),
+            70..90 if self.connected => self.acknowledge(),
+            90..94 => self.withdraw(),
+            94..96 => self.mark = Some((self.outbox.mark(), self.next)),
+            96 if self.connected => self.disconnect(),
+            _ if !self.connected => self.connect(),
+            _ => {}
+        }
+        self.check();
+    }
+
+    fn offer(&mut self) {
+        let size = match self.rng.u8(..100) {
+            0 => self.rng.usize(..self.limits.queued_bytes),
+            1..20 => self.rng.usize(..6_000),
+            _ => self.rng.usize(..200),
+        };
+        let qos = self.rng.u8(..2);
+        let track = qos == 1 && self.rng.u8(..10) == 0;
+        let [retain, priority] = [0; 2].map(|_| self.rng.u8(..20) == 0);
+        let sample = Sample { number: self.next, size, qos, retain, priority };
+        self.next += 1;
+        if let Ok((token, _)) = sample.offer_tracked(&mut self.outbox, track) {
+            assert_eq!(token != 0, track);
+            let protected = retain || priority || track;
+            let item = Item { sample, protected, token, packet_id: None, sent: false, sent_here: false };
+            self.lanes[usize::from(qos)].insert(self.next - 1, item);
+        }
+    }
+
+    /// Take something if the hand is empty, else write all of it.
+    fn write(&mut self) {
+        match std::mem::replace(&mut self.hand, Hand::Nothing) {
+            Hand::Telemetry(segment, found) => {
+                self.telemetry_written(&found);
+                self.outbox.written(segment);
+            }
+            Hand::Tracked(span, _) => self.outbox.retain(span),
+            Hand::Nothing if self.rng.bool() => {
+                if let Some(segment) = self.outbox.take_telemetry() {
+                    let found = frames(&segment.bytes);
+                    self.compare(0, &segment.bytes, &found);
+                    self.hand = Hand::Telemetry(segment, found);
+                }
+            }
+            Hand::Nothing => {
+                if let Some(span) = self.outbox.take_acknowledged() {
+                    let bytes = &span.bytes[span.start..span.end];
+                    let found = frames(bytes);
+                    assert!(!found.is_empty());
+                    found.iter().for_each(|frame| self.stamped(frame));
+                    self.compare(1, bytes, &found);
+                    self.hand = Hand::Tracked(span, found);
+                }
+            }
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        let mut ids: Vec<(u64, u16)> = self.lanes[1]
+            .iter()
+            .filter(|(_, item)| item.sent_here)
+            .filter_map(|(number, item)| Some((*number, item.packet_id?)))
+            .collect();
+        self.rng.shuffle(&mut ids);
+        ids.truncate(self.rng.usize(..=ids.len()));
+        for (number, id) in ids {
+            assert!(self.outbox.acknowledge(id));
+            assert!(!self.outbox.acknowledge(id), "a duplicate acknowledges nothing");
+            self.acknowledged += 1;
+            let item = self.lanes[1].remove(&number).expect("listed above");
+            assert_eq!(item.token != 0, self.outbox.take_outcomes().contains(&Outcome::Acknowledged(item.token)));
+            self.ended.insert(item.token);
+        }
+        let unknown = self.rng.u16(..);
+        if self.lanes[1].values().all(|item| item.packet_id != Some(unknown)) {
+            assert!(!self.outbox.acknowledge(unknown));
+        }
+        self.outbox.settle();
+    }
+
+    fn withdraw(&mut self) {
+        let tracked: Vec<u64> = self.lanes[1].iter().filter(|(_, i)| i.token != 0).map(|(number, _)| *number).collect();
+        let Some(&number) = tracked.get(self.rng.usize(..=tracked.len())) else {
+            let over = self.ended.iter().next().copied().unwrap_or(u32::MAX);
+            assert!(!self.outbox.withdraw(over));
+            return;
+        };
+        let (token, sent) = (self.lanes[1][&number].token, self.lanes[1][&number].sent);
+        assert_eq!(self.outbox.withdraw(token), !sent, "what was sent may arrive, what was not is taken back");
+        if !sent {
+            self.lanes[1].remove(&number);
+            self.ended.insert(token);
+            self.expired += 1;
+        }
+    }
+
+    fn disconnect(&mut self) {
+        if let Hand::Telemetry(segment, found) = std::mem::replace(&mut self.hand, Hand::Nothing) {
+            let position = self.rng.usize(..=segment.bytes.len());
+            let whole: Vec<Frame> = found.into_iter().take_while(|frame| frame.end <= position).collect();
+            self.telemetry_written(&whole);
+            self.outbox.give_back(segment, position);
+        }
+        self.outbox.disarm();
+        self.connected = false;
+    }
+
+    fn connect(&mut self) {
+        self.present = self.rng.bool();
+        self.connected = true;
+        self.last_sent_here = None;
+        self.outbox.connected(self.present);
+        for item in self.lanes[1].values_mut() {
+            item.sent_here = false;
+            item.packet_id = item.packet_id.filter(|_| self.present);
+        }
+    }
+
+    /// Write and acknowledge until nothing is left, then compare what is missing with what was counted.
+    fn finish(mut self) {
+        if !self.connected {
+            self.connect();
+        }
+        for _ in 0..100_000 {
+            if self.outbox.is_empty() {
+                break;
+            }
+            self.write();
+            self.acknowledge();
+            self.check();
+        }
+        assert!(self.outbox.is_empty(), "everything leaves in the end");
+        [0, 1].into_iter().for_each(|lane| self.skip_before(lane, u64::MAX));
+        let dropped: BTreeMap<_, _> = self.outbox.counters().dropped().collect();
+        assert_eq!(dropped.get(DropReason::QueueFull.name()).copied().unwrap_or(0), self.skipped);
+        assert_eq!(dropped.get(DropReason::Expired.name()).copied().unwrap_or(0), self.expired);
+        assert_eq!(self.outbox.allocated(), 0, "an empty queue holds no memory");
+    }
+}
+
+fn run(on_full: OnFull) {
+    for seed in 0..8 {
+        let mut rng = Rng::with_seed(seed);
+        let limits = Limits {
+            queued_bytes: [24_000, 100_000, 1_000_000][rng.usize(..3)],
+            queued_events: rng.bool().then(|| rng.usize(1..400)),
+            in_flight: [1, 7, 300][rng.usize(..3)],
+            on_full,
+        };
+        let mut model = Model::new(seed, limits);
+        (0..2_000).for_each(|_| model.step());
+        model.finish();
+    }
+}
+
+#[test]
+fn drop_oldest() {
+    run(OnFull::DropOldest);
+}
+
+#[test]
+fn drop_newest() {
+    run(OnFull::DropNewest);
+}
+
+#[test]
+fn wait() {
+    run(OnFull::Wait);
+}
