@@ -71,7 +71,10 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._window = 0
         self._maximum_packet_bytes = 0
+        self._last_packet_id = 0
         self._sent: dict[int, Message] = {}
+        # Sent on a former connection, under an identifier that the broker's session may remember.
+        self._unresent: dict[int, Message] = {}
         self._acks: deque[_Ack] = deque()
         self._withheld: dict[Inbox, list[_Ack]] = {}
         self._full: set[Inbox] = set()
@@ -141,6 +144,7 @@ class Driver:
         finally:
             self._outbox.close()
             self._outbox.discard("closed")
+            self._unresent.clear()
             self._events.push("stopped", 0, None)
 
     async def _keep_connected(self, will: Will | None, identifier: str) -> None:
@@ -194,6 +198,8 @@ class Driver:
         now = time.monotonic()
         self._wake = self._loop.create_future()
         self._link = link
+        if not opened.session_present:
+            self._unresent.clear()
         self._window = min(self._options.max_inflight_messages, opened.receive_maximum, _PACKET_IDS)
         self._maximum_packet_bytes = opened.maximum_packet_bytes
         self.connection = Connection(
@@ -233,6 +239,7 @@ class Driver:
     def _let_go(self) -> None:
         """The link is closed: forget what belonged to it alone."""
         self._link = None
+        self._unresent.update(self._sent)
         self._sent.clear()
         self._acks.clear()
         self._withheld.clear()
@@ -257,6 +264,13 @@ class Driver:
             self._let_go()
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(why)
+
+    def new_packet_id(self) -> int:
+        """An identifier that nothing in flight has."""
+        while True:
+            self._last_packet_id = self._last_packet_id % 65_535 + 1
+            if self._last_packet_id not in self._sent and self._last_packet_id not in self._unresent:
+                return self._last_packet_id
 
     def written(self, telemetry: int) -> None:
         if telemetry:
@@ -312,13 +326,15 @@ class Driver:
         if len(message.topic) + len(message.payload) + 16 > self._maximum_packet_bytes:
             self._outbox.drop(message, "rejected_by_peer")
             return
-        packet_id = 0
-        if message.qos:
-            packet_id = link.new_packet_id()
-            while packet_id in self._sent:
-                packet_id = link.new_packet_id()
-            self._sent[packet_id] = message
-        link.publish(message, packet_id)
+        if not message.qos:
+            link.publish(message, 0, dup=False)
+            return
+        # In a session that the broker has kept: the same identifier, and DUP (MQTT 3.1.1 section 4.4).
+        dup = self._unresent.pop(message.packet_id, None) is message
+        if not dup:
+            message.packet_id = self.new_packet_id()
+        self._sent[message.packet_id] = message
+        link.publish(message, message.packet_id, dup=dup)
 
     # Receiving
 

@@ -37,7 +37,9 @@ __all__ = ["Link", "Listener", "Opened"]
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
 
 _VERSIONS = {"3.1": 3, "3.1.1": 4, "5": 5}
-_PINGREQ, _DISCONNECT = 0xC0, b"\xe0\x00"
+_PUBLISH, _PUBREL, _PINGREQ, _DISCONNECT = 0x30, 0x60, 0xC0, b"\xe0\x00"
+# CONNACK, PUBACK, UNSUBACK, PINGRESP: bytes after the fixed header in MQTT 3.1.1.
+_LENGTHS = {0x20: 2, 0x40: 2, 0xB0: 2, 0xD0: 0}
 _CONN_REFUSED = 5
 _CHUNK = 64 * 1024
 _PACKETS_A_TURN = 256
@@ -59,6 +61,8 @@ class Listener(Protocol):
     """Who is told what happens on a link; all on the I/O thread."""
 
     def received(self, topic: str, payload: bytes, qos: int, retain: bool, dup: bool, packet_id: int) -> None: ...
+
+    def new_packet_id(self) -> int: ...
 
     def acknowledged(self, packet_id: int, code: int) -> None: ...
 
@@ -144,6 +148,7 @@ class Link:
         self._plain_recv, paho._sock_recv = paho._sock_recv, self._recv
         self._plain_handle, paho._packet_handle = paho._packet_handle, self._handle
         self._plain_connack, paho._handle_connack = paho._handle_connack, self._connack
+        paho._mid_generate = self._listener.new_packet_id
         paho._handle_pingresp = self._pingresp
         paho._handle_pubackcomp = self._puback
 
@@ -269,15 +274,12 @@ class Link:
 
     # Sending
 
-    def publish(self, message: Message, packet_id: int) -> None:
+    def publish(self, message: Message, packet_id: int, *, dup: bool) -> None:
         """Queue a PUBLISH; QoS 0 is reported by ``written``."""
         self._paho._send_publish(
-            packet_id, message.topic, message.payload, message.qos, message.retain, False, message, None
+            packet_id, message.topic, message.payload, message.qos, message.retain, dup, message, None
         )
         self.unwritten_bytes += message.size
-
-    def new_packet_id(self) -> int:
-        return int(self._paho._mid_generate())
 
     def acknowledge(self, packet_id: int, qos: int) -> None:
         """Queue the acknowledgement of a message received (MQTT 3.1.1 section 4.3)."""
@@ -418,20 +420,28 @@ class Link:
         return data
 
     def _handle(self) -> Any:
-        if self._paho._in_packet["command"] & 0xF0 == _DISCONNECT[0] and self._protocol != "5":
+        """Look at a packet before paho does, which is lenient: what is malformed ends the connection."""
+        command, length = self._paho._in_packet["command"], self._paho._in_packet["remaining_length"]
+        kind, flags = command & 0xF0, command & 0x0F
+        if kind == _DISCONNECT[0] and self._protocol != "5":
             # Only MQTT 5 knows it in this direction, but brokers send it at a takeover.
             self._why = reasons.TAKEOVER
+        if kind != _PUBLISH and flags != (2 if kind == _PUBREL else 0):
+            raise ValueError("reserved flags (MQTT 3.1.1 section 2.2.2)")
+        if kind in _LENGTHS and self._protocol != "5" and length != _LENGTHS[kind]:
+            raise ValueError("wrong length")
         return self._plain_handle()
 
     def _on_message(self, _client: Any, _userdata: Any, message: Any) -> None:
+        topic = message.topic
+        if "+" in topic or "#" in topic or "\0" in topic or (message.qos and not message.mid):
+            raise ValueError("a PUBLISH that no client could have sent (MQTT 3.1.1 section 3.3.2)")
         self._listener.received(
-            message.topic, bytes(message.payload), message.qos, bool(message.retain), bool(message.dup), message.mid
+            topic, bytes(message.payload), message.qos, bool(message.retain), bool(message.dup), message.mid
         )
 
     def _puback(self, _command: str) -> int:
         packet = self._paho._in_packet["packet"]
-        if len(packet) < 2:
-            raise ValueError("PUBACK without an identifier")
         code = packet[2] if len(packet) > 2 else 0
         self._listener.acknowledged(packet[0] << 8 | packet[1], code)
         return 0

@@ -24,9 +24,21 @@ _EVERYTHING, _QOS_0_ONLY, _NOBODY = 1, 0, -1
 
 
 class Message:
-    """One accepted event; ``number`` counts acceptances."""
+    """One accepted event; ``number`` counts acceptances, ``packet_id`` is the driver's."""
 
-    __slots__ = ("born", "number", "payload", "protected", "qos", "retain", "sent", "size", "token", "topic")
+    __slots__ = (
+        "born",
+        "number",
+        "packet_id",
+        "payload",
+        "protected",
+        "qos",
+        "retain",
+        "sent",
+        "size",
+        "token",
+        "topic",
+    )
 
     def __init__(self, topic: bytes, payload: bytes, qos: int, retain: bool, protected: bool) -> None:
         self.topic = topic
@@ -37,6 +49,7 @@ class Message:
         self.size = len(topic) + len(payload) + OVERHEAD
         self.number = 0
         self.token = 0
+        self.packet_id = 0
         self.born = 0.0
         self.sent = False
 
@@ -174,6 +187,7 @@ class Outbox:
                 batch.append(message)
             if batch:
                 self._wakes = _NOBODY
+                self._tell_space()
             else:
                 self._wakes = _EVERYTHING if self._lanes[1].head() is None else _QOS_0_ONLY
         return batch
@@ -371,6 +385,10 @@ class Outbox:
                 flush.left -= 1
                 if not flush.left:
                     self._emit("flushed", token, None)
+        self._tell_space()
+
+    def _tell_space(self) -> None:
+        # Room for one small message would wake who waits for every message again.
         if self._space_wanted and self._fits(self._max_bytes // 16, False):
             self._space_wanted = False
             self._emit("space", 0, None)
