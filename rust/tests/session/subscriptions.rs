@@ -53,7 +53,7 @@ fn each_retained_message_begins_the_quiet_time_anew() {
     session.suback(10, id, &[1]).unwrap();
     session.pingresp(20);
     assert_eq!(route(&mut session, 60, "a/b", "x", true), [1]);
-    assert_eq!(route(&mut session, 65, "other", "x", true), []);
+    assert!(route(&mut session, 65, "other", "x", true).is_empty());
     session.tick(109).unwrap();
     assert_eq!(session.take_notices(), [granted(1)]);
     session.tick(110).unwrap();
@@ -201,7 +201,7 @@ fn the_last_subscription_of_a_filter_unsubscribes_it() {
     assert_eq!(session.take_notices(), []);
     session.unsuback(id).unwrap();
     assert_eq!(session.take_notices(), [Notice::Unsubscribed { subscription: 2 }]);
-    assert_eq!(route(&mut session, 200, "a", "", false), []);
+    assert!(route(&mut session, 200, "a", "", false).is_empty());
     session.unsubscribe(2);
     assert_eq!(session.take_notices(), []);
 }
