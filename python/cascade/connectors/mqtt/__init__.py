@@ -45,7 +45,10 @@ __version__: str
 def __getattr__(name: str) -> Any:
     # Not read at import: importlib.metadata takes as long as all the rest.
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("cascade-connector-mqtt")
+        try:
+            return version("cascade-connector-mqtt")
+        except PackageNotFoundError:  # a source tree that is not installed
+            return "0+unknown"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

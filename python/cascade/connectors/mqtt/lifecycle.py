@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from .errors import ConnectError
@@ -84,7 +85,9 @@ class Lifecycle:
         link, task, deadline = self._link, asyncio.current_task(), time.monotonic() + timeout_s
         if link.state == "closed":
             return
-        link.attach()
+        # Unattached it hears of nothing, and waits for the whole of its time.
+        with suppress(ConnectError):
+            link.attach()
         if task is not None:
             self._leaving.add(task)
         try:

@@ -131,14 +131,21 @@ class Link:
         self.stop(process.EXIT_S, goodbye=False, final=True)
 
     def attach(self) -> None:
-        """Let the running loop serve this link, unless another one does so on its own thread."""
+        """Let the running loop serve this link, unless another one does so on its own thread.
+
+        Raises:
+            ConnectError: the operating system refuses the descriptors that wake a loop.
+        """
         running, serving = asyncio.get_running_loop(), self._loop
         if serving is not None and serving is not running and serving.is_running():
             serving.call_soon_threadsafe(self._serve, serving)
             return
         if serving is not running:
             self.detach()
-            self.backend.attach(running, self.drain, self._ring)
+            try:
+                self.backend.attach(running, self.drain, self._ring)
+            except OSError as error:
+                raise ConnectError(f"the event loop cannot be woken: {error}") from error
             self._loop = running
             self.drain()
         self._serve(running)

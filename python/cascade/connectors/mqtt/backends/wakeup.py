@@ -26,12 +26,12 @@ class LoopWakeup:
     It lives from the first connector that attaches to the last one that leaves.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, reader: socket.socket, writer: socket.socket) -> None:
         # Weak: the registry below holds this object, and would hold the loop for ever.
         self._loop = weakref.ref(loop)
         self._keys = itertools.count(1)
         self._clients: dict[int, tuple[Callable[[], None], Callable[[int], None]]] = {}
-        self._reader, self._writer = socket.socketpair()
+        self._reader, self._writer = reader, writer
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self.notifier = _native.Notifier(self._writer.fileno())
@@ -47,7 +47,7 @@ class LoopWakeup:
         with _registry_lock:
             wakeup = _registry.get(loop)
             if wakeup is None:
-                wakeup = _registry[loop] = cls(loop)
+                wakeup = _registry[loop] = cls(loop, *socket.socketpair())
             return wakeup
 
     def add(self, on_events: Callable[[], None], on_inbox: Callable[[int], None]) -> int:
