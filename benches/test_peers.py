@@ -19,6 +19,7 @@ from .test_encode import stdlib
 
 pytestmark = [
     pytest.mark.peers,
+    pytest.mark.timeout(600),  # one of them is compiled first
     # Theirs, not ours to mend.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
