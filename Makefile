@@ -15,6 +15,7 @@ CORE := Cargo.toml $(wildcard Cargo.lock) rust-toolchain.toml rust/Cargo.toml $(
 HAVE_CARGO := $(shell command -v cargo)
 # The crates see the interpreter they are built for, by one name, so that nothing is compiled twice.
 CARGO := PYO3_PYTHON=$(abspath $(BIN)/python) cargo
+export PIP_QUIET = 1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo dev test test-python test-rust test-pure lint fmt wheels bench bench-peers clean
