@@ -86,6 +86,11 @@ class FakePeer:
         self.cut()
         self.thaw()
 
+    @property
+    def open_connections(self) -> int:
+        """Connections that their clients have not closed."""
+        return len(self._clients())
+
     def _clients(self) -> list[socket.socket]:
         with self._lock:
             return list(self._open)

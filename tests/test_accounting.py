@@ -207,3 +207,13 @@ async def test_the_age_of_the_oldest_event(connected, peer):
 def _resident_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("on_full", ["drop_oldest", "drop_newest", "wait"])
+async def test_what_an_empty_queue_could_not_hold_is_too_large(connected, peer, on_full):
+    """Refused at once: no wait for room that cannot come, and nothing else dropped for it."""
+    connector = await connected(peer, on_full=on_full, max_queued_bytes=50_000, max_message_bytes=1_000_000)
+    await connector.publish("a/small", "x")
+    await connector.publish("a/large", "x" * 60_000)
+    assert accounts.check(connector.stats()).rejected == {"too_large": 1}
+    assert not connector.stats().dropped

@@ -66,3 +66,33 @@ def test_after_fork_close_refuses_and_counts(backend, peer):
     assert _payloads(peer, "child") == []
     assert _payloads(peer, "parent")[-1] == b"after"
     assert peer.connections == 1
+
+
+ORPHAN = """
+import os, signal, sys, warnings
+from cascade.connectors.mqtt import MqttConnector
+warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads is what this is about
+
+connector = MqttConnector("127.0.0.1", {port}, backend={backend!r})
+connector.open(10)
+if os.fork() == 0:
+    print("child", flush=True)
+    sys.stdin.read()  # until the test has seen enough
+    os._exit(0)
+sys.stdin.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_child_does_not_hide_that_the_parent_died(backend, peer):
+    program = ORPHAN.format(port=peer.port, backend=backend)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as parent:
+        assert parent.stdout is not None
+        assert parent.stdin is not None
+        assert parent.stdout.readline() == "child\n"
+        assert peer.open_connections == 1
+        parent.stdin.write("\n")
+        parent.stdin.flush()
+        eventually_blocking(lambda: peer.open_connections == 0)
+        assert not peer.of(wire.DISCONNECT)

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::core::Core;
 use crate::driver::{Driver, Goodbye};
 use crate::error::Ended;
+use crate::fork::Known;
 use crate::reader::{Reader, Reading};
 use crate::writer::{Stopped, Writer};
 
@@ -19,6 +20,8 @@ const LINGER: Duration = Duration::from_millis(1);
 const CLOSING: Duration = Duration::from_millis(250);
 
 pub struct Connection {
+    // Before the stream, so that a descriptor is forgotten before it is closed.
+    _known: Known,
     stream: TcpStream,
     reader: Reader,
     writer: Writer,
@@ -26,7 +29,7 @@ pub struct Connection {
 
 impl Connection {
     pub fn new(stream: TcpStream, leftover: Vec<u8>) -> Self {
-        Self { stream, reader: Reader::new(leftover), writer: Writer::default() }
+        Self { _known: Known::new(&stream), stream, reader: Reader::new(leftover), writer: Writer::default() }
     }
 
     /// Move what there is to move until the connection ends: an error, or `Ok` after a stop.

@@ -29,7 +29,6 @@ pub enum Event {
 #[repr(u8)]
 pub enum Level {
     Warning = 30,
-    Error = 40,
 }
 
 pub struct Events {

@@ -14,6 +14,7 @@ pub mod core;
 pub mod driver;
 pub mod error;
 pub mod events;
+pub mod fork;
 pub mod inbox;
 pub mod json;
 pub mod outbox;

@@ -8,7 +8,7 @@ mod sent;
 
 pub use counters::{Counters, DropReason, Rejection};
 pub use lane::Pending;
-pub use segment::Segment;
+pub use segment::{Segment, forget_process_account};
 pub use sent::{MAX_PUBLISH_ID, Span};
 
 use std::collections::HashMap;
@@ -137,6 +137,10 @@ impl Outbox {
             return Err(self.reject(Rejection::TooLarge));
         };
         let protected = message.retain || message.priority || track;
+        if Segment::first_cost(size) > share(self.limits.queued_bytes, protected) {
+            // An empty queue could not hold it: waiting for room would be waiting for ever.
+            return Err(self.reject(Rejection::TooLarge));
+        }
         let which = usize::from(message.qos > 0);
         let Some(room) = self.admit(which, size, protected) else {
             return Err(self.reject(Rejection::QueueFull));

@@ -89,9 +89,8 @@ impl Inbox {
             Err(reason) => {
                 self.core.count_inbox_drop(reason);
                 if !std::mem::replace(&mut self.complained, true) {
-                    let reason = InboxDrop::NAMES[reason as usize];
-                    let line = format!("dropped a message on {}: {reason}", message.topic);
-                    self.core.events.push(Event::Log { level: Level::Error, line });
+                    let line = format!("a message on {} was dropped: its payload {}", message.topic, words(reason));
+                    self.core.events.push(Event::Log { level: Level::Warning, line });
                 }
                 None
             }
@@ -107,5 +106,13 @@ impl Inbox {
         let fresh = PyString::new(py, topic);
         self.topic = Some(fresh.clone().unbind());
         fresh
+    }
+}
+
+fn words(reason: InboxDrop) -> &'static str {
+    match reason {
+        InboxDrop::NotUtf8 => "is not UTF-8",
+        InboxDrop::TooDeep => "is nested too deep",
+        _ => "is not JSON",
     }
 }

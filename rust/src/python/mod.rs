@@ -9,12 +9,21 @@ mod options;
 
 use pyo3::prelude::*;
 
+use crate::fork;
+
 #[pymodule(gil_used = true)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Client>()?;
     module.add_class::<inbox::Inbox>()?;
     module.add_class::<notifier::Notifier>()?;
+    module.add_function(wrap_pyfunction!(leave_to_parent, module)?)?;
     module.add_function(wrap_pyfunction!(encode::encode, module)?)?;
     module.add_function(wrap_pyfunction!(decode::decode, module)?)?;
     Ok(())
+}
+
+/// In a forked child: close the sockets that the parent goes on using.
+#[pyfunction]
+fn leave_to_parent() {
+    fork::leave_to_parent();
 }

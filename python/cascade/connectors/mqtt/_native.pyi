@@ -20,6 +20,9 @@ def encode(value: object, default: Callable[[Any], object] | None = None, limit:
 def decode(data: bytes) -> Any:
     """A JSON payload as Python objects, ``{}`` for an empty one. Raises ValueError."""
 
+def leave_to_parent() -> None:
+    """In a forked child: close the sockets that the parent goes on using, and leave all else alone."""
+
 @final
 class Notifier:
     """Where the I/O thread says that something waits, for one event loop."""

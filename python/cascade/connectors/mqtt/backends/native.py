@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Literal
 
@@ -62,3 +63,7 @@ class NativeBackend:
     def events(self) -> list[Event]:
         """Take all events that wait, oldest first."""
         return list(map(Event._make, self._client.events()))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_native.leave_to_parent)
