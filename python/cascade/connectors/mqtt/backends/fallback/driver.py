@@ -66,6 +66,7 @@ class Driver:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._stop: _Stop | None = None
+        self._hopeless = False
         self._wake: asyncio.Future[str | None] | None = None
         self._link: Link | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -85,21 +86,29 @@ class Driver:
         """Dial, and dial again, until ``stop``."""
         if self._task is None or self._task.done():
             self._loop = asyncio.get_running_loop()
-            self._stop = None
+            self._stop, self._hopeless = None, False
             self._task = self._loop.create_task(self._run(will))
 
     def stop(self, timeout_s: float, goodbye: bool) -> None:
-        """Send what is queued where there is a connection, and end it; ``stopped`` follows."""
+        """Send what is queued, for which a connection is waited for, and end it; ``stopped`` follows."""
         if self._task is None or self._task.done():
             self._events.push("stopped", 0, None)
             return
         if self._stop is not None:
             return
+        assert self._loop is not None
         self._stop = _Stop(time.monotonic() + timeout_s, goodbye)
-        if self._wake is None:
+        if self._wake is not None:
+            if not self._wake.done():
+                self._wake.set_result(None)
+        elif self._hopeless or self._outbox.is_empty():
             self._task.cancel()
-        elif not self._wake.done():
-            self._wake.set_result(None)
+        self._loop.call_at(self._stop.deadline, self._give_up, self._task)
+
+    def _give_up(self, task: asyncio.Task[None]) -> None:
+        """The time of a stop is over, and there is no connection that could be closed."""
+        if self._wake is None:
+            task.cancel()
 
     def subscribe(self, inbox: Inbox) -> None:
         self._session.add(inbox, time.monotonic())
@@ -152,26 +161,27 @@ class Driver:
         backoff = Backoff(options.reconnect_min_delay_s, options.reconnect_max_delay_s)
         versions: list[str] = ["5", "3.1.1"] if options.protocol == "auto" else [options.protocol]
         connections = 0
-        while self._stop is None:
+        while True:
             try:
                 link, opened, version = await self._connect(will, identifier, versions, first=not connections)
             except ConnectFailure as failure:
+                self._hopeless = failure.permanent
                 self.connection = self.connection._replace(last_error=failure.why)
                 self._events.push("failed", int(failure.permanent), failure.why)
                 delay = options.reconnect_max_delay_s if failure.permanent else backoff.next()
             else:
+                self._hopeless = False
                 versions = [version]
                 began = time.monotonic()
-                await self._serve(link, opened, version, connections)
+                if await self._serve(link, opened, version, connections):
+                    return
                 connections += 1
                 if backoff.ended(time.monotonic() - began):
-                    self._warn(
-                        "the connection was closed three times within 10 s of its beginning: "
-                        "another client may use the same identifier; attempts slow down"
-                    )
+                    self._warn("the broker closes every connection soon after accepting it; trying less often")
                 delay = backoff.next()
-            if self._stop is None:
-                await asyncio.sleep(delay)
+            if self._stop is not None and (self._hopeless or self._outbox.is_empty()):
+                return
+            await asyncio.sleep(delay)
 
     async def _connect(
         self, will: Will | None, identifier: str, versions: list[str], *, first: bool
@@ -192,8 +202,8 @@ class Driver:
                 raise reasons.of_error(error) from error
         raise AssertionError("there is always a version")
 
-    async def _serve(self, link: Link, opened: Opened, version: str, connections: int) -> None:
-        """From CONNACK to the end of the connection."""
+    async def _serve(self, link: Link, opened: Opened, version: str, connections: int) -> bool:
+        """From CONNACK to the end of the connection; True: that was what ``stop`` asked for."""
         assert self._loop is not None
         now = time.monotonic()
         self._wake = self._loop.create_future()
@@ -210,14 +220,16 @@ class Driver:
         self._arm()
         self.pump()
         try:
-            why = await self._wake
+            why = await self._wake if self._stop is None else None
             if why is None:
                 why = await self._leave(link)
         finally:
             self._wake = None
-        if why is not None:
-            self.connection = self.connection._replace(last_error=why)
-            self._events.push("disconnected", 0, why)
+        if why is None:
+            return True
+        self.connection = self.connection._replace(last_error=why)
+        self._events.push("disconnected", 0, why)
+        return False
 
     async def _leave(self, link: Link) -> str | None:
         """``stop`` was called: flush, and close; returns why the link ended by itself, if it did."""
@@ -312,6 +324,11 @@ class Driver:
                     if qos == 0:
                         self._inbound.count_dropped("inbox_full")
                         continue
+                    if inbox.is_overfull():
+                        self._inbound.count_dropped("inbox_full")
+                        if self._link is not None:
+                            self._link.fail(reasons.STUCK)
+                        return
                     held.append(inbox)
             inbox.give(topic, payload, flags, now)
         if qos:
@@ -344,9 +361,6 @@ class Driver:
         self._acks.append(ack)
         for inbox in held:
             self._withheld.setdefault(inbox, []).append(ack)
-            if inbox.is_overfull() and self._link is not None:
-                self._link.fail(reasons.STUCK)
-                return
         self._send_acks()
 
     def _release(self, inbox: Inbox) -> None:

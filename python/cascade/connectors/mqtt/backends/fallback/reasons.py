@@ -69,7 +69,7 @@ class ConnectFailure(Exception):
 
 def refused(code: int) -> ConnectFailure:
     """A CONNACK other than success. Old brokers answer MQTT 5 with return code 1."""
-    why, permanent = (_RETURN_CODES | _REASON_CODES).get(code, (f"refused with the code {code}", False))
+    why, permanent = (_RETURN_CODES | _REASON_CODES).get(code, (f"refused with the reserved code {code}", False))
     return ConnectFailure(why, permanent=permanent, version=code in (0x01, 0x84))
 
 

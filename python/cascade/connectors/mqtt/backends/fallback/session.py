@@ -220,7 +220,7 @@ class Session:
                     self._emit("retained", inbox.subscription, inbox.given())
             elif done_at is None and now >= round_.sent_at + self._timeout_s:
                 del self._rounds[packet_id]
-                self._warn(f"the broker did not answer the subscription to {round_.topic_filter}")
+                self._warn(f"the broker did not answer SUBSCRIBE to {round_.topic_filter}")
                 for inbox in round_.members:
                     self._emit("subscribed", inbox.subscription, REFUSED)
 
