@@ -42,9 +42,7 @@ async def test_the_engine(connected, broker, new_observer, prefix):
     observer.publish(f"{prefix}/constraints/global", b"", retain=True)
 
 
-async def test_tasks_that_publish_are_sent_before_disconnect(
-    connected, broker, new_observer, prefix
-):
+async def test_tasks_that_publish_are_sent_before_disconnect(connected, broker, new_observer, prefix):
     observer = new_observer(broker, f"{prefix}/#")
     connector = await connected(broker)
     tasks = [asyncio.create_task(connector.publish(f"{prefix}/events", {"task": number})) for number in range(100)]
