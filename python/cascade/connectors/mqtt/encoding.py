@@ -1,7 +1,9 @@
 """Payloads to bytes and back without the compiled core; byte for byte what the core does.
 
 The json module's C encoder does the work wherever its result is the one wanted. What it refuses, or
-renders otherwise than we do, goes through ``_Slow``, which decides everything by itself.
+renders otherwise than we do, goes through ``_Slow``, which decides everything by itself. Beyond what json
+knows: dataclass instances (their fields in order), dates and times (``isoformat()``, which is RFC 3339: UTC is
+``+00:00``, a naive one has no offset), UUID and path (their text), other enums (their value).
 """
 
 from __future__ import annotations
