@@ -225,7 +225,7 @@ impl Outbox {
             return Some(0);
         }
         let allocated = self.allocated();
-        let process = segment::process_used() - self.reported + allocated;
+        let process = (segment::process_used() + allocated).saturating_sub(self.reported);
         let room = share(self.limits.queued_bytes, protected).saturating_sub(allocated);
         let room = room.min(share(PROCESS_BYTES, protected).saturating_sub(process));
         (lane.growth(size, room) <= room).then_some(room)

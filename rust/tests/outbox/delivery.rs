@@ -111,6 +111,28 @@ fn without_the_session_everything_is_new_and_comes_first() {
 }
 
 #[test]
+fn what_a_session_acknowledges_before_it_is_sent_again_is_not_sent() {
+    let mut outbox = filled(1, 3, 3);
+    send(&mut outbox);
+    outbox.connected(true);
+    assert!(outbox.acknowledge(2));
+    assert_eq!(numbers(&send(&mut outbox)), [0]);
+    assert_eq!(numbers(&send(&mut outbox)), [2]);
+    outbox.connected(true);
+    assert!(outbox.acknowledge(1) && outbox.acknowledge(3));
+    assert_eq!(outbox.pending(), Pending::Nothing);
+    // The same behind a frame that is on its way, with a gap between them.
+    (3..6).for_each(|number| assert!(Sample::new(number, 1, 20).offer(&mut outbox).is_ok()));
+    let ids: Vec<u16> = send(&mut outbox).iter().map(|frame| frame.packet_id).collect();
+    assert!(outbox.acknowledge(ids[1]));
+    outbox.connected(true);
+    assert_eq!(numbers(&send(&mut outbox)), [3]);
+    assert!(outbox.acknowledge(ids[2]));
+    assert_eq!(outbox.pending(), Pending::Nothing);
+    check_account(&outbox);
+}
+
+#[test]
 fn frames_not_wholly_written_are_given_back() {
     let mut outbox = filled(0, 5, 10);
     let segment = outbox.take_telemetry().unwrap();

@@ -108,14 +108,17 @@ fn acknowledgements_of_nothing_are_violations() {
     session.pingresp(21);
     session.suback(30, id, &[1]).unwrap();
     session.subscribe(30, 2, "b".into(), 1);
-    let id = subscribes(&hear(&mut session))[0].0;
-    session.suback(31, id, &[1]).unwrap();
+    session.subscribe(30, 3, "c".into(), 1);
+    for (id, _) in subscribes(&hear(&mut session)) {
+        session.suback(31, id, &[1]).unwrap();
+    }
     session.take_notices();
+    session.pingresp(40);
     session.tick(500).unwrap();
-    assert_eq!(session.take_notices(), [retained(1)]);
+    assert_eq!(session.take_notices(), [retained(1), retained(2)]);
     session.pingresp(510);
     session.tick(560).unwrap();
-    assert_eq!(session.take_notices(), [retained(2)]);
+    assert_eq!(session.take_notices(), [retained(3)]);
 }
 
 #[test]
