@@ -82,7 +82,7 @@ class Lifecycle:
 
     async def disconnect(self, timeout_s: float) -> None:
         """Send what is queued, say goodbye, close; for at most ``timeout_s`` and a margin."""
-        link, task, deadline = self._link, asyncio.current_task(), time.monotonic() + timeout_s
+        link, task = self._link, asyncio.current_task()
         if link.state == "closed":
             return
         # Unattached it hears of nothing, and waits for the whole of its time.
@@ -91,10 +91,8 @@ class Lifecycle:
         if task is not None:
             self._leaving.add(task)
         try:
-            await link.completions.wait("connected", timeout_s, link.is_ready_to_stop)
-            left = max(0.0, deadline - time.monotonic())
-            link.stop(left, goodbye=True, final=True)
-            await link.completions.wait("stopped", left + _MARGIN_S, link.is_closed)
+            link.stop(timeout_s, goodbye=True, final=True)
+            await link.completions.wait("stopped", timeout_s + _MARGIN_S, link.is_closed)
             # A callback that calls this may finish; the others have had their time.
             ending = link.cancel_callbacks(self._leaving)
             if ending:
@@ -110,9 +108,7 @@ class Lifecycle:
 
     def close(self, timeout_s: float) -> None:
         """The same, blocking this thread."""
-        link, deadline = self._link, time.monotonic() + timeout_s
-        link.block_until(link.is_ready_to_stop, timeout_s)
-        left = max(0.0, deadline - time.monotonic())
-        link.stop(left, goodbye=True, final=True)
-        link.block_until(link.is_closed, left + _MARGIN_S)
+        link = self._link
+        link.stop(timeout_s, goodbye=True, final=True)
+        link.block_until(link.is_closed, timeout_s + _MARGIN_S)
         link.detach()

@@ -61,7 +61,6 @@ class Link:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._final = False
         self._closed_by = 0.0
-        self._hopeless = False
         self._ids = itertools.count(1)
         self._routes: weakref.WeakValueDictionary[int, Subscription] = weakref.WeakValueDictionary()
         self._kept: dict[int, Subscription] = {}
@@ -79,7 +78,7 @@ class Link:
         will = self._presence.will()
         payload = will.payload if isinstance(will.payload, bytes) else str(will.payload or "").encode()
         self.attempt, self._final = attempt, False
-        self.state, self._hopeless = "connecting", False
+        self.state = "connecting"
         self.refusals.forget()
         process.note_started(self)
         try:
@@ -98,16 +97,10 @@ class Link:
         deadline = time.monotonic() + timeout_s
         if self.state == "closed" or (self.state == "closing" and deadline >= self._closed_by):
             return
-        if goodbye and self.state != "closing":
+        if goodbye and self.state == "connected":
             self._announce(self._presence.goodbye())
         self.state, self._closed_by = "closing", deadline
         self.backend.stop(timeout_s, goodbye)
-
-    def is_ready_to_stop(self) -> bool:
-        """False while events wait for a connection that is not there and that nothing rules out."""
-        if self.state not in ("connecting", "disconnected") or self._hopeless:
-            return True
-        return not self.backend.stats()["queued_events"]
 
     def is_closed(self) -> bool:
         """Whether the last stop is complete, or there was no start."""
@@ -257,8 +250,7 @@ class Link:
     def _changed(self, kind: str, token: int, detail: Any) -> None:
         attempt = self.attempt
         if kind == "connected":
-            self.state, self._hopeless = "connected", False
-            self.completions.settle("connected")
+            self.state = "connected"
             self.refusals.forget()
             self.journal.connected(detail)
             self._announce(self._presence.birth())
@@ -271,9 +263,6 @@ class Link:
             self.journal.lost(detail)
         elif kind == "failed":
             required = attempt is not None and self.options.first_connect == "require"
-            self._hopeless = bool(token)
-            if token:
-                self.completions.settle("connected")
             self.journal.failed(detail, permanent=bool(token), somebody_waits=required)
             if attempt is not None:
                 attempt.why, attempt.permanent = detail, bool(token)

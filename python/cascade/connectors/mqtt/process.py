@@ -68,18 +68,10 @@ def _send_what_is_queued() -> None:
     """All links at once, for two seconds in all."""
     links = list(_links)
     deadline = time.monotonic() + EXIT_S
-
-    def left() -> float:
-        return max(0.0, deadline - time.monotonic())
-
     for link in links:
-        if link.is_ready_to_stop():
-            link.stop(left(), goodbye=False, final=True)
+        link.stop(EXIT_S, goodbye=False, final=True)
     for link in links:
-        link.block_until(link.is_ready_to_stop, left())
-        link.stop(left(), goodbye=False, final=True)
-    for link in links:
-        link.block_until(link.is_closed, left())
+        link.block_until(link.is_closed, deadline - time.monotonic())
 
 
 def _after_fork_in_child() -> None:
