@@ -1,0 +1,179 @@
+//! The writer's side of an outbox: what is taken, what comes back, and how each event ends.
+
+use super::intake::TAKE_BYTES;
+use super::segment;
+use super::{Alarm, DropReason, MAX_PUBLISH_ID, Outbox, Outcome, Pending, SENT, Segment, Span};
+
+impl Outbox {
+    /// Take the next QoS 0 segment to write; it comes back through `written` or `give_back`.
+    pub fn take_telemetry(&mut self) -> Option<Segment> {
+        debug_assert!(self.hand.is_none());
+        let mut segment = self.lanes[0].pop()?;
+        if segment.has_dead() {
+            segment.compact();
+        }
+        let oldest = segment.entries.first().map_or(0, |entry| entry.born_ms);
+        self.hand = Some((segment.number, segment.live as usize, segment.allocated(), oldest));
+        Some(segment)
+    }
+
+    /// The whole segment is with the operating system.
+    pub fn written(&mut self, segment: Segment) {
+        self.hand = None;
+        self.counters.written += u64::from(segment.live);
+        segment.recycle();
+        self.settle();
+    }
+
+    /// The connection broke; frames that end at or before `position` were written.
+    pub fn give_back(&mut self, mut segment: Segment, position: usize) {
+        self.hand = None;
+        let done = segment.entries.partition_point(|entry| (entry.offset + entry.len) as usize <= position);
+        for index in 0..done {
+            segment.kill(index);
+        }
+        self.counters.written += done as u64;
+        if segment.live > 0 {
+            // A mark may have been set meanwhile: nothing newer joins it.
+            segment.sealed = true;
+            self.lanes[0].push_front(segment);
+        }
+        self.settle();
+    }
+
+    /// The next QoS 1 frames to write; they come back through `retain`.
+    pub fn take_acknowledged(&mut self) -> Option<Span> {
+        loop {
+            if self.in_flight.unfinished() {
+                return self.in_flight.next_span(self.window());
+            }
+            if self.window_full() {
+                return None;
+            }
+            let mut segment = self.lanes[1].pop()?;
+            if segment.has_dead() {
+                segment.compact();
+            }
+            self.in_flight.begin(segment);
+        }
+    }
+
+    pub fn retain(&mut self, span: Span) {
+        self.in_flight.retain(span);
+        self.settle();
+    }
+
+    pub fn boundary(&self, span: &Span, position: usize) -> usize {
+        self.in_flight.boundary(span, position)
+    }
+
+    /// A PUBACK; false where nothing in flight has this identifier.
+    pub fn acknowledge(&mut self, packet_id: u16) -> bool {
+        let Some(done) = self.in_flight.acknowledge(packet_id) else {
+            return false;
+        };
+        self.counters.acknowledged += 1;
+        if done.token != 0 {
+            self.tracked.remove(&done.token);
+            self.outcomes.push(Outcome::Acknowledged(done.token));
+        }
+        true
+    }
+
+    /// After a batch of acknowledgements, or a write: report memory, and room to who waits for it.
+    pub fn settle(&mut self) {
+        self.report();
+        if self.space_wanted && [0, 1].into_iter().all(|which| self.room(which, 1, false).is_some()) {
+            self.space_wanted = false;
+            self.outcomes.push(Outcome::Space);
+        }
+    }
+
+    /// Tell the process's account what is allocated here.
+    pub(super) fn report(&mut self) {
+        let now = self.allocated();
+        if now >= self.reported {
+            segment::process_add(now - self.reported);
+        } else {
+            segment::process_remove(self.reported - now);
+        }
+        self.reported = now;
+    }
+
+    /// A connection is made: what is unacknowledged goes first.
+    pub fn connected(&mut self, session_present: bool) {
+        for token in self.in_flight.replay(session_present) {
+            // It may have arrived, so it is not taken back, though it waits to be sent again.
+            self.tracked.insert(token, SENT);
+        }
+    }
+
+    /// Take a tracked message back while it has not been sent.
+    pub fn withdraw(&mut self, token: u32) -> bool {
+        let Some(&number) = self.tracked.get(&token) else {
+            return false;
+        };
+        let withdrawn = self.lanes[1].withdraw(number, token) || self.in_flight.withdraw(number, token);
+        if withdrawn {
+            self.tracked.remove(&token);
+            self.counters.drop_events(DropReason::Expired, 1);
+            self.settle();
+        }
+        withdrawn
+    }
+
+    /// Give up everything that is still here.
+    pub fn discard(&mut self, reason: DropReason) {
+        debug_assert!(self.hand.is_none());
+        let (tokens, frames) = self.in_flight.clear();
+        let mut lost = frames;
+        self.outcomes.extend(tokens.into_iter().map(|token| Outcome::GivenUp(token, reason)));
+        for lane in &mut self.lanes {
+            while let Some(segment) = lane.pop() {
+                lost += segment.live as usize;
+                let tokens = segment.entries.iter().filter(|e| !e.dead && e.token != 0);
+                self.outcomes.extend(tokens.map(|entry| Outcome::GivenUp(entry.token, reason)));
+            }
+        }
+        self.tracked.clear();
+        self.counters.drop_events(reason, lost);
+        self.settle();
+    }
+
+    /// What there is to write now. Unless it is worth a write, producers wake the writer from here
+    /// on: at their first event when it has nothing, when a lane is full enough when it lingers.
+    pub fn pending(&mut self) -> Pending {
+        let blocked = self.window_full();
+        let telemetry = self.lanes[0].pending(TAKE_BYTES);
+        let tracked = match blocked {
+            true => Pending::Nothing,
+            false if self.in_flight.unfinished() => Pending::Worth,
+            false => self.lanes[1].pending(TAKE_BYTES),
+        };
+        let pending = telemetry.max(tracked);
+        let alarm = match pending {
+            Pending::Nothing => Alarm::Any,
+            Pending::Little => Alarm::Full,
+            Pending::Worth => Alarm::Off,
+        };
+        // With the window full, an acknowledgement ends the wait, not a producer.
+        self.alarms = [alarm, if blocked { Alarm::Off } else { alarm }];
+        pending
+    }
+
+    /// Nobody writes: there is no connection.
+    pub fn disarm(&mut self) {
+        self.alarms = [Alarm::Off; 2];
+    }
+
+    fn window(&self) -> usize {
+        self.limits.in_flight.min(usize::from(MAX_PUBLISH_ID))
+    }
+
+    fn window_full(&self) -> bool {
+        if self.in_flight.unfinished() {
+            return self.in_flight.blocked(self.window());
+        }
+        self.in_flight.count() >= self.window() || self.in_flight.allocated() >= self.limits.queued_bytes / 2
+    }
+}

@@ -1,0 +1,143 @@
+//! The producers' side of an outbox: what is let in, and what is dropped to make room for it.
+
+use super::segment::{self, Entry, PROCESS_BYTES, Segment};
+use super::{Alarm, DropReason, Intake, Lane, Message, OnFull, Outbox, Rejection};
+use crate::packet;
+
+/// A busy writer is woken, or a lingering one ends its wait, when a lane holds this much.
+pub const TAKE_BYTES: usize = 96 * 1024;
+
+impl Outbox {
+    pub fn open(&mut self) {
+        self.intake = Intake::Open;
+    }
+
+    pub fn close(&mut self) {
+        if self.intake == Intake::Open {
+            self.intake = Intake::Closed;
+        }
+    }
+
+    /// Count a message that cannot even be offered.
+    pub fn reject(&mut self, reason: Rejection) -> Rejection {
+        self.counters.reject(reason)
+    }
+
+    /// Append one message. Returns its token (0 unless `track`) and whether to wake the writer.
+    pub fn offer(&mut self, message: &Message<'_>, track: bool, born_ms: u32) -> Result<(u32, bool), Rejection> {
+        match self.intake {
+            Intake::Open => {}
+            Intake::NotConnected => return Err(self.reject(Rejection::NotConnected)),
+            Intake::Closed => return Err(self.reject(Rejection::Closed)),
+        }
+        let Some(size) = packet::publish_size(message.topic.len(), message.payload.len(), message.qos) else {
+            return Err(self.reject(Rejection::TooLarge));
+        };
+        let protected = message.retain || message.priority || track;
+        if Segment::first_cost(size) > share(self.limits.queued_bytes, protected) {
+            // An empty queue could not hold it: waiting for room would be waiting for ever.
+            return Err(self.reject(Rejection::TooLarge));
+        }
+        let which = usize::from(message.qos > 0);
+        let Some(room) = self.admit(which, size, protected) else {
+            return Err(self.reject(Rejection::QueueFull));
+        };
+        let token = if track { self.new_token() } else { 0 };
+        let lane = &mut self.lanes[which];
+        let segment = lane.tail_for(size, room, &mut self.next_number);
+        let offset = segment.bytes.len() as u32;
+        packet::publish(&mut segment.bytes, message.topic, message.payload, message.qos, message.retain);
+        segment.push_entry(Entry {
+            offset,
+            len: segment.bytes.len() as u32 - offset,
+            born_ms,
+            token,
+            packet_id: 0,
+            protected,
+            dead: false,
+        });
+        if token != 0 {
+            let number = segment.number;
+            self.tracked.insert(token, number);
+        }
+        if room > 0 {
+            self.report();
+        }
+        self.counters.submitted += 1;
+        self.counters.accepted += 1;
+        Ok((token, self.wakes(which)))
+    }
+
+    fn new_token(&mut self) -> u32 {
+        loop {
+            self.next_token = self.next_token.wrapping_add(1);
+            if self.next_token != 0 && !self.tracked.contains_key(&self.next_token) {
+                return self.next_token;
+            }
+        }
+    }
+
+    fn wakes(&mut self, which: usize) -> bool {
+        let wake = match self.alarms[which] {
+            Alarm::Off => false,
+            Alarm::Any => true,
+            Alarm::Full => self.lanes[which].bytes() >= TAKE_BYTES,
+        };
+        if wake {
+            self.alarms = [Alarm::Off; 2];
+        }
+        wake
+    }
+
+    /// Find room for a frame, dropping as the policy allows: the bytes that may be allocated, 0 where none need be;
+    /// None to refuse it.
+    fn admit(&mut self, which: usize, size: usize, protected: bool) -> Option<usize> {
+        loop {
+            if let Some(room) = self.room(which, size, protected) {
+                return Some(room);
+            }
+            let may_drop = self.limits.on_full == OnFull::DropOldest && self.could_fit(size, protected);
+            if !may_drop || !self.drop_oldest() {
+                self.space_wanted = self.limits.on_full == OnFull::Wait;
+                return None;
+            }
+        }
+    }
+
+    /// Whether there would be room if all that may be dropped were.
+    fn could_fit(&self, size: usize, protected: bool) -> bool {
+        let fixed = self.hand.map_or(0, |hand| hand.2) + self.in_flight.allocated();
+        fixed + Segment::first_cost(size) <= share(self.limits.queued_bytes, protected)
+    }
+
+    /// Bytes that may be allocated for a frame; None where it does not fit.
+    pub(super) fn room(&self, which: usize, size: usize, protected: bool) -> Option<usize> {
+        if let Some(cap) = self.limits.queued_events
+            && self.queued_events() >= share(cap, protected).max(1)
+        {
+            return None;
+        }
+        let lane = &self.lanes[which];
+        if lane.growth(size, 0) == 0 {
+            return Some(0);
+        }
+        let allocated = self.allocated();
+        let process = (segment::process_used() + allocated).saturating_sub(self.reported);
+        let room = share(self.limits.queued_bytes, protected).saturating_sub(allocated);
+        let room = room.min(share(PROCESS_BYTES, protected).saturating_sub(process));
+        (lane.growth(size, room) <= room).then_some(room)
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let dropped = self.lanes.iter_mut().any(Lane::drop_oldest);
+        if dropped {
+            self.counters.drop_events(DropReason::QueueFull, 1);
+        }
+        dropped
+    }
+}
+
+/// The last twentieth is for what matters most.
+fn share(cap: usize, protected: bool) -> usize {
+    if protected { cap } else { cap - cap / 20 }
+}
