@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cascade.connectors.mqtt.backends.fallback.outbox import OVERHEAD, Message, Outbox
+from cascade.connectors.mqtt.backends.fallback.lane import OVERHEAD, Message
+from cascade.connectors.mqtt.backends.fallback.outbox import Outbox
 
 SIZE = OVERHEAD + 100
 CAP = 20 * SIZE

@@ -18,7 +18,8 @@ from .fallback.driver import Driver
 from .fallback.events import Events
 from .fallback.inbox import Inbound, Inbox
 from .fallback.io_thread import io_loop
-from .fallback.outbox import Message, Outbox
+from .fallback.lane import Message
+from .fallback.outbox import Outbox
 
 __all__ = ["PythonBackend"]
 

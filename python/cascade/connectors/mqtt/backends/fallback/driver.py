@@ -7,7 +7,6 @@ import contextlib
 import logging
 import secrets
 import time
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...options import Options, Will
@@ -15,8 +14,10 @@ from . import reasons
 from .backoff import Backoff
 from .events import Events
 from .inbox import Inbound, Inbox
-from .outbox import Message, Outbox
+from .lane import Message
+from .outbox import Outbox
 from .reasons import ConnectFailure
+from .receiver import Receiver
 from .session import Session
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 _UNWRITTEN_BYTES = 64 * 1024
 """What may wait in front of the socket: what is behind it still counts as queued, and can be dropped."""
 _PACKET_IDS = 60_000
-_LOOK_AGAIN_S = 0.05
 
 
 class Connection(NamedTuple):
@@ -46,21 +46,15 @@ class _Stop(NamedTuple):
     goodbye: bool
 
 
-class _Ack:
-    """A received message whose acknowledgement waits: for room in so many inboxes, and for those before it."""
-
-    __slots__ = ("missing", "packet_id", "qos")
-
-    def __init__(self, packet_id: int, qos: int, missing: int) -> None:
-        self.packet_id, self.qos, self.missing = packet_id, qos, missing
-
-
 class Driver:
     """One connector's connection, again and again. Every method is called on the I/O thread."""
 
     def __init__(self, options: Options, outbox: Outbox, events: Events, inbound: Inbound) -> None:
         self._options, self._outbox, self._events, self._inbound = options, outbox, events, inbound
         self._session = Session(options.timeout_s, options.retained_timeout_s, events.push, self._warn)
+        self._receiver = Receiver(self._session, inbound)
+        self.received = self._receiver.received
+        self.room = self._receiver.room
         self._asked = "5" if options.protocol == "auto" else options.protocol
         self.connection = Connection(self._asked)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -76,9 +70,6 @@ class Driver:
         self._sent: dict[int, Message] = {}
         # Sent on a former connection, under an identifier that the broker's session may remember.
         self._unresent: dict[int, Message] = {}
-        self._acks: deque[_Ack] = deque()
-        self._withheld: dict[Inbox, list[_Ack]] = {}
-        self._full: set[Inbox] = set()
 
     # Commands
 
@@ -117,16 +108,8 @@ class Driver:
     def unsubscribe(self, subscription: int) -> None:
         inbox = self._session.remove(subscription, time.monotonic())
         if inbox is not None:
-            self._release(inbox)
-            self._full.discard(inbox)
-            self._look_at_pause()
+            self._receiver.forget(inbox)
         self._arm()
-
-    def room(self) -> None:
-        """A consumer has made room in an inbox that was full."""
-        for inbox in [inbox for inbox in self._withheld if inbox.has_room()]:
-            self._release(inbox)
-        self._look_at_pause()
 
     def pump(self) -> None:
         """Hand queued messages to the link, as long as it is not far behind."""
@@ -216,6 +199,7 @@ class Driver:
             version, True, time.time(), self.connection.reconnects + bool(connections), self.connection.last_error
         )
         self._events.push("connected", int(opened.session_present), version)
+        self._receiver.attach(link)
         self._session.connected(link, opened.keepalive_s, now)
         self._arm()
         self.pump()
@@ -253,9 +237,7 @@ class Driver:
         self._link = None
         self._unresent.update(self._sent)
         self._sent.clear()
-        self._acks.clear()
-        self._withheld.clear()
-        self._full.clear()
+        self._receiver.detach()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -272,8 +254,7 @@ class Driver:
     def ended(self, why: str) -> None:
         if why == reasons.TOO_LARGE:
             self._inbound.count_dropped("too_large")
-        if self._link is not None:
-            self._let_go()
+        self._let_go()
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(why)
 
@@ -313,29 +294,6 @@ class Driver:
         self._session.pingresp(time.monotonic())
         self._arm()
 
-    def received(self, topic: str, payload: bytes, qos: int, retain: bool, dup: bool, packet_id: int) -> None:
-        now = time.monotonic()
-        flags = qos | retain << 2 | dup << 3
-        held: list[Inbox] = []
-        for inbox in self._session.route(topic, retain, now):
-            if inbox.is_full(topic, payload):
-                self._full.add(inbox)
-                if inbox.is_stuck(now):
-                    if qos == 0:
-                        self._inbound.count_dropped("inbox_full")
-                        continue
-                    if inbox.is_overfull():
-                        self._inbound.count_dropped("inbox_full")
-                        if self._link is not None:
-                            self._link.fail(reasons.STUCK)
-                        return
-                    held.append(inbox)
-            inbox.give(topic, payload, flags, now)
-        if qos:
-            self._acknowledge(packet_id, qos, held)
-        if self._full:
-            self._look_at_pause()
-
     # Sending
 
     def _send(self, link: Link, message: Message) -> None:
@@ -352,50 +310,6 @@ class Driver:
             message.packet_id = self.new_packet_id()
         self._sent[message.packet_id] = message
         link.publish(message, message.packet_id, dup=dup)
-
-    # Receiving
-
-    def _acknowledge(self, packet_id: int, qos: int, held: list[Inbox]) -> None:
-        """Acknowledge at hand-over, in the order of arrival (MQTT 3.1.1 section 4.6); ``held``: not yet."""
-        ack = _Ack(packet_id, qos, len(held))
-        self._acks.append(ack)
-        for inbox in held:
-            self._withheld.setdefault(inbox, []).append(ack)
-        self._send_acks()
-
-    def _release(self, inbox: Inbox) -> None:
-        for ack in self._withheld.pop(inbox, ()):
-            ack.missing -= 1
-        self._send_acks()
-
-    def _send_acks(self) -> None:
-        while self._link is not None and self._acks and not self._acks[0].missing:
-            ack = self._acks.popleft()
-            self._link.acknowledge(ack.packet_id, ack.qos)
-
-    def _look_at_pause(self) -> None:
-        """Read on unless an inbox is full whose consumer makes progress."""
-        link, now = self._link, time.monotonic()
-        if link is None:
-            return
-        self._full = {inbox for inbox in self._full if not inbox.has_room()}
-        if any(not inbox.is_stuck(now) for inbox in self._full):
-            if not link.paused:
-                link.pause()
-                self._look_again(link)
-        elif link.paused:
-            link.resume()
-            self._session.reading_resumed(now)
-
-    def _look_again(self, link: Link) -> None:
-        assert self._loop is not None
-        self._loop.call_later(_LOOK_AGAIN_S, self._still_paused, link)
-
-    def _still_paused(self, link: Link) -> None:
-        if link is self._link and link.paused:
-            self._look_at_pause()
-            if link.paused:
-                self._look_again(link)
 
     # Timers
 

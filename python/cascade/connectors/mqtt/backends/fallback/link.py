@@ -29,7 +29,7 @@ from paho.mqtt.properties import Properties
 
 from ...options import Options, Will
 from . import reasons
-from .outbox import Message
+from .lane import Message
 from .reasons import ConnectFailure
 
 __all__ = ["Link", "Listener", "Opened"]
@@ -38,6 +38,8 @@ _links: weakref.WeakSet[Link] = weakref.WeakSet()
 
 _VERSIONS = {"3.1": 3, "3.1.1": 4, "5": 5}
 _PUBLISH, _PUBREL, _PINGREQ, _DISCONNECT = 0x30, 0x60, 0xC0, b"\xe0\x00"
+# PUBREC and PUBCOMP answer QoS 2, which we do not send; PINGREQ is a client's.
+_NEVER_SENT_TO_US = (0x50, 0x70, 0xC0)
 # CONNACK, PUBACK, UNSUBACK, PINGRESP: bytes after the fixed header in MQTT 3.1.1.
 _LENGTHS = {0x20: 2, 0x40: 2, 0xB0: 2, 0xD0: 0}
 _CONN_REFUSED = 5
@@ -267,6 +269,8 @@ class Link:
 
     def _connack(self) -> Any:
         packet = self._paho._in_packet["packet"]
+        if packet[0] & ~1:
+            raise ValueError("reserved flags (MQTT 3.1.1 section 3.2.2.1)")
         if len(packet) >= 2 and packet[1] and not self._opened.done():
             self._opened.set_exception(reasons.refused(packet[1]))
             return _CONN_REFUSED
@@ -426,6 +430,8 @@ class Link:
         if kind == _DISCONNECT[0] and self._protocol != "5":
             # Only MQTT 5 knows it in this direction, but brokers send it at a takeover.
             self._why = reasons.TAKEOVER
+        if kind in _NEVER_SENT_TO_US or (kind == _PUBLISH and flags & 0b1110 == 0b1000):
+            raise ValueError("an answer to nothing, or DUP at QoS 0 (MQTT 3.1.1 section 3.3.1.1)")
         if kind != _PUBLISH and flags != (2 if kind == _PUBREL else 0):
             raise ValueError("reserved flags (MQTT 3.1.1 section 2.2.2)")
         if kind in _LENGTHS and self._protocol != "5" and length != _LENGTHS[kind]:

@@ -14,86 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...options import OnFull
+from .lane import Lane, Message
 
-__all__ = ["OVERHEAD", "Message", "Outbox"]
-
-OVERHEAD = 240
-"""What one queued event costs beside topic and payload, in bytes: the message, its numbers, its slots."""
+__all__ = ["Outbox"]
 
 _EVERYTHING, _QOS_0_ONLY, _NOBODY = 1, 0, -1
-
-
-class Message:
-    """One accepted event; ``number`` counts acceptances, ``packet_id`` is the driver's."""
-
-    __slots__ = (
-        "born",
-        "number",
-        "packet_id",
-        "payload",
-        "protected",
-        "qos",
-        "retain",
-        "sent",
-        "size",
-        "token",
-        "topic",
-    )
-
-    def __init__(self, topic: bytes, payload: bytes, qos: int, retain: bool, protected: bool) -> None:
-        self.topic = topic
-        self.payload = payload
-        self.qos = qos
-        self.retain = retain
-        self.protected = protected
-        self.size = len(topic) + len(payload) + OVERHEAD
-        self.number = 0
-        self.token = 0
-        self.packet_id = 0
-        self.born = 0.0
-        self.sent = False
-
-
-class _Lane:
-    """Unsent messages of one QoS, first in first out; the ordinary ones can be dropped from their front."""
-
-    def __init__(self) -> None:
-        self.ordinary: deque[Message] = deque()
-        self.protected: deque[Message] = deque()
-        self.ordinary_bytes = 0
-
-    def append(self, message: Message) -> None:
-        if message.protected:
-            self.protected.append(message)
-        else:
-            self.ordinary.append(message)
-            self.ordinary_bytes += message.size
-
-    def give_back(self, message: Message) -> None:
-        if message.protected:
-            self.protected.appendleft(message)
-        else:
-            self.ordinary.appendleft(message)
-            self.ordinary_bytes += message.size
-
-    def head(self) -> Message | None:
-        ordinary, protected = self.ordinary, self.protected
-        if not protected:
-            return ordinary[0] if ordinary else None
-        if not ordinary or protected[0].number < ordinary[0].number:
-            return protected[0]
-        return ordinary[0]
-
-    def pop(self, head: Message) -> None:
-        if head.protected:
-            self.protected.popleft()
-        else:
-            self.pop_ordinary()
-
-    def pop_ordinary(self) -> Message:
-        message = self.ordinary.popleft()
-        self.ordinary_bytes -= message.size
-        return message
 
 
 @dataclass
@@ -119,7 +44,7 @@ class Outbox:
         self._lock = threading.RLock()
         self._intake = "not_connected"
         self._wakes = _NOBODY
-        self._lanes = (_Lane(), _Lane())
+        self._lanes = (Lane(), Lane())
         self._writing: deque[Message] = deque()
         self._in_flight: dict[int, Message] = {}
         self._in_flight_bytes = 0
