@@ -77,7 +77,7 @@ connector = MqttConnector("127.0.0.1", {port}, backend={backend!r})
 connector.open(10)
 if os.fork() == 0:
     print("child", flush=True)
-    sys.stdin.read()  # until the test has seen enough
+    os.read({gate}, 1)  # until the test has seen enough; stdin is the parent's alone
     os._exit(0)
 sys.stdin.readline()
 os.kill(os.getpid(), signal.SIGKILL)
@@ -85,9 +85,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_the_child_does_not_hide_that_the_parent_died(backend, peer):
-    program = ORPHAN.format(port=peer.port, backend=backend)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", program], **pipes) as parent:
+    gate, opener = os.pipe()
+    program = ORPHAN.format(port=peer.port, backend=backend, gate=gate)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "pass_fds": (gate,)}
+    with (
+        subprocess.Popen([sys.executable, "-c", program], **pipes) as parent,
+        os.fdopen(gate), os.fdopen(opener, "w"),
+    ):  # fmt: skip
         assert parent.stdout is not None
         assert parent.stdin is not None
         assert parent.stdout.readline() == "child\n"
