@@ -1,11 +1,16 @@
-//! The one clock of the event path: milliseconds, coarse, cheap.
+//! The one clock of the event path: milliseconds, monotonic, coarse where that is cheaper.
 
-use std::sync::OnceLock;
-use std::time::Instant;
-
-static START: OnceLock<Instant> = OnceLock::new();
-
-/// Milliseconds since the first call in this process.
+/// Milliseconds since some moment; wraps after 49 days, so only differences mean anything.
+#[cfg(target_os = "linux")]
 pub fn now_ms() -> u32 {
-    START.get_or_init(Instant::now).elapsed().as_millis() as u32
+    // A few nanoseconds where the exact clock takes 25; its resolution is that of the kernel's tick.
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    (now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000) as u32
+}
+
+/// Milliseconds since the first call; wraps after 49 days, so only differences mean anything.
+#[cfg(not(target_os = "linux"))]
+pub fn now_ms() -> u32 {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed().as_millis() as u32
 }

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::core::Core;
 use crate::driver::{Driver, Goodbye};
 use crate::error::Ended;
-use crate::fork::Known;
 use crate::reader::{Reader, Reading};
+use crate::transport::Socket;
 use crate::writer::{Stopped, Writer};
 
 /// How long a busy writer waits for more before it writes a little.
@@ -20,16 +19,14 @@ const LINGER: Duration = Duration::from_millis(1);
 const CLOSING: Duration = Duration::from_millis(250);
 
 pub struct Connection {
-    // Before the stream, so that a descriptor is forgotten before it is closed.
-    _known: Known,
-    stream: TcpStream,
+    socket: Socket,
     reader: Reader,
     writer: Writer,
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream, leftover: Vec<u8>) -> Self {
-        Self { _known: Known::new(&stream), stream, reader: Reader::new(leftover), writer: Writer::default() }
+    pub fn new(socket: Socket, leftover: Vec<u8>) -> Self {
+        Self { socket, reader: Reader::new(leftover), writer: Writer::default() }
     }
 
     /// Move what there is to move until the connection ends: an error, or `Ok` after a stop.
@@ -50,13 +47,13 @@ impl Connection {
         loop {
             driver.obey(core);
             let now = driver.now_ms();
-            let reading = self.reader.pump(now, core, &mut driver.session, &driver.inboxes, &self.stream)?;
+            let reading = self.reader.pump(now, core, &mut driver.session, &driver.inboxes, &self.socket.stream)?;
             driver.session.set_paused(now, matches!(reading, Reading::Paused { .. }));
             driver.session.tick(now)?;
             driver.tell(core);
             urgent |= linger_until.is_some_and(|until| Instant::now() >= until);
             let control = driver.session.control();
-            let (stopped, wrote) = self.writer.pump(core, control, &self.stream, urgent)?;
+            let (stopped, wrote) = self.writer.pump(core, control, &self.socket.stream, urgent)?;
             urgent = false;
             if wrote > 0 {
                 driver.session.sent(now);
@@ -87,7 +84,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = core.bell.driver.notified() => urgent = stopped == Stopped::Idle,
-                ready = self.stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => {
+                ready = self.socket.stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => {
                     ready?;
                 }
                 () = sleep_until(deadline) => {}
@@ -119,23 +116,23 @@ impl Connection {
             let control = driver.session.control();
             // Nothing follows DISCONNECT (MQTT 3.1.1 section 3.14.4), least of all events counted as written.
             while self.writer.at_boundary() && !control.is_empty() {
-                match self.writer.write_control(control, &self.stream) {
+                match self.writer.write_control(control, &self.socket.stream) {
                     Ok(_) => {}
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                        self.stream.writable().await.ok()?;
+                        self.socket.stream.writable().await.ok()?;
                     }
                     Err(_) => return None,
                 }
             }
-            socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write).ok()?;
+            socket2::SockRef::from(&self.socket.stream).shutdown(std::net::Shutdown::Write).ok()?;
             let mut discarded = Vec::with_capacity(16 * 1024);
             loop {
                 discarded.clear();
-                match self.stream.try_read_buf(&mut discarded) {
+                match self.socket.stream.try_read_buf(&mut discarded) {
                     Ok(0) => return Some(()),
                     Ok(_) => {}
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                        self.stream.readable().await.ok()?;
+                        self.socket.stream.readable().await.ok()?;
                     }
                     Err(_) => return None,
                 }

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
 use crate::backoff::Backoff;
@@ -17,7 +16,7 @@ use crate::outbox::DropReason;
 use crate::packet::{self, Connect, Incoming, WillMessage};
 use crate::reader::Inboxes;
 use crate::session::{Notice, Session};
-use crate::transport;
+use crate::transport::{self, Socket};
 
 /// A stop that was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -156,11 +155,11 @@ impl Driver {
     }
 
     async fn connected(&mut self, core: &Core, established: Established) -> Result<(), Ended> {
-        let Established { stream, leftover, session_present } = established;
+        let Established { socket, leftover, session_present } = established;
         self.session.connected(self.now_ms());
         core.outbox.lock().connected(session_present);
         core.events.push(Event::Connected { session_present });
-        let ended = Connection::new(stream, leftover).run(core, self).await;
+        let ended = Connection::new(socket, leftover).run(core, self).await;
         self.session.disconnected();
         self.tell(core);
         ended
@@ -194,7 +193,7 @@ impl Driver {
 }
 
 struct Established {
-    stream: TcpStream,
+    socket: Socket,
     leftover: Vec<u8>,
     session_present: bool,
 }
@@ -217,18 +216,18 @@ async fn establish(config: &Config, identifier: &str, will: Option<&Will>) -> Re
     };
     packet::connect(&mut hello, &connect)
         .map_err(|error| ConnectFailure { why: error.to_string(), permanent: true })?;
-    let stream = transport::dial(config).await?;
-    timeout(config.connect_timeout, greet(stream, &hello, config.max_inbound_bytes))
+    let socket = transport::dial(config).await?;
+    timeout(config.connect_timeout, greet(socket, &hello, config.max_inbound_bytes))
         .await
         .unwrap_or_else(|_| Err(transport::timed_out()))
 }
 
 /// Nothing goes out behind CONNECT before CONNACK: some brokers drop what was pipelined.
-async fn greet(stream: TcpStream, hello: &[u8], max_size: usize) -> Result<Established, ConnectFailure> {
+async fn greet(socket: Socket, hello: &[u8], max_size: usize) -> Result<Established, ConnectFailure> {
     let mut rest = hello;
     while !rest.is_empty() {
-        stream.writable().await.map_err(Ended::from)?;
-        match stream.try_write(rest) {
+        socket.stream.writable().await.map_err(Ended::from)?;
+        match socket.stream.try_write(rest) {
             Ok(wrote) => rest = &rest[wrote..],
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(Ended::from(error).into()),
@@ -236,8 +235,8 @@ async fn greet(stream: TcpStream, hello: &[u8], max_size: usize) -> Result<Estab
     }
     let mut input = Vec::with_capacity(1024);
     loop {
-        stream.readable().await.map_err(Ended::from)?;
-        match stream.try_read_buf(&mut input) {
+        socket.stream.readable().await.map_err(Ended::from)?;
+        match socket.stream.try_read_buf(&mut input) {
             Ok(0) => return Err(Ended::ByPeer.into()),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
@@ -250,6 +249,6 @@ async fn greet(stream: TcpStream, hello: &[u8], max_size: usize) -> Result<Estab
             Some(_) => return Err(Ended::Unexpected("packet before CONNACK").into()),
         };
         input.drain(..used);
-        return Ok(Established { stream, leftover: input, session_present });
+        return Ok(Established { socket, leftover: input, session_present });
     }
 }

@@ -1,6 +1,5 @@
 //! The handle that Python holds. Nothing here waits, but `wait`; no Python runs under a lock.
 
-use std::cell::{Cell, RefCell};
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,32 +9,21 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::encode::{EncodeError, encode_payload};
 use super::inbox::{Decode, Inbox};
+use super::intake::{self, Intake};
 use super::notifier::Notifier;
 use super::options::Options;
+use super::publisher::Publisher;
 use crate::clock;
 use crate::config::Will;
 use crate::core::{Command, Core};
 use crate::events::Event;
 use crate::inbox;
-use crate::outbox::{Message, Rejection};
-use crate::topic;
-
-/// A scratch buffer above this is not kept.
-const SCRATCH_BYTES: usize = 1024 * 1024;
-
-thread_local! {
-    /// Taken for a call and put back, so that a nested call from a hook finds another, empty one.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static DETAIL: RefCell<String> = const { RefCell::new(String::new()) };
-}
 
 #[pyclass(frozen, module = "cascade.connectors.mqtt._native")]
 pub struct Client {
     core: Arc<Core>,
-    default: Option<Py<PyAny>>,
-    max_message_bytes: usize,
+    intake: Arc<Intake>,
     process: u32,
 }
 
@@ -44,12 +32,9 @@ impl Client {
     #[new]
     fn new(options: Options) -> PyResult<Self> {
         let (config, default) = options.into_config()?;
-        Ok(Self {
-            max_message_bytes: config.max_message_bytes,
-            core: Core::new(config),
-            default,
-            process: process::id(),
-        })
+        let core = Core::new(config);
+        let intake = Arc::new(Intake::new(Arc::clone(&core), default));
+        Ok(Self { core, intake, process: process::id() })
     }
 
     fn attach(&self, notifier: &Notifier, client: u32) {
@@ -83,7 +68,7 @@ impl Client {
         retain: &Bound<'_, PyAny>,
         priority: bool,
     ) -> PyResult<u8> {
-        let offered = self.offer(topic, payload, qos, retain, priority, false)?;
+        let offered = self.intake.offer(topic, payload, Some(qos), Some(retain), priority, false)?;
         Ok(offered.map_or_else(|rejection| rejection as u8, |_| 0))
     }
 
@@ -94,12 +79,17 @@ impl Client {
         qos: &Bound<'_, PyAny>,
         retain: &Bound<'_, PyAny>,
     ) -> PyResult<(u8, u32)> {
-        let offered = self.offer(topic, payload, qos, retain, true, true)?;
+        let offered = self.intake.offer(topic, payload, Some(qos), Some(retain), true, true)?;
         Ok(offered.map_or_else(|rejection| (rejection as u8, 0), |token| (0, token)))
     }
 
+    /// `publish_nowait` as one callable; `refused` is called with the code of what is not queued.
+    fn publisher<'py>(&self, py: Python<'py>, refused: Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        Bound::new(py, Publisher::new(Arc::clone(&self.intake), refused))?.getattr("publish_nowait")
+    }
+
     fn rejection_detail(&self) -> String {
-        DETAIL.with_borrow(Clone::clone)
+        intake::rejection_detail()
     }
 
     fn withdraw(&self, token: u32) -> bool {
@@ -173,7 +163,7 @@ impl Client {
                 outbox.oldest_waiting_ms(),
             )
         };
-        let age_ms = oldest.map_or(0, |born| clock::now_ms().saturating_sub(born));
+        let age_ms = oldest.map_or(0, |born| clock::now_ms().wrapping_sub(born));
         stats.set_item("submitted", counters.submitted)?;
         stats.set_item("rejected", map(&mut counters.rejected())?)?;
         stats.set_item("accepted", counters.accepted)?;
@@ -185,72 +175,6 @@ impl Client {
         stats.set_item("in_flight", in_flight)?;
         stats.set_item("oldest_queued_s", f64::from(age_ms) / 1000.0)?;
         Ok(stats)
-    }
-}
-
-impl Client {
-    /// The token, 0 unless tracked, or why not. Raises only what must stop the program, such as a
-    /// KeyboardInterrupt in a hook.
-    fn offer(
-        &self,
-        topic: &Bound<'_, PyAny>,
-        payload: &Bound<'_, PyAny>,
-        qos: &Bound<'_, PyAny>,
-        retain: &Bound<'_, PyAny>,
-        priority: bool,
-        track: bool,
-    ) -> PyResult<Result<u32, Rejection>> {
-        let refuse = |reason, detail: String| {
-            DETAIL.set(detail);
-            Err(self.core.outbox.lock().reject(reason))
-        };
-        let name = match topic.cast::<PyString>().map(Bound::to_str) {
-            Ok(Ok(name)) => name,
-            Ok(Err(_)) => {
-                return Ok(refuse(Rejection::InvalidTopic, "the topic holds lone surrogates".into()));
-            }
-            Err(_) => return Ok(refuse(Rejection::InvalidTopic, "the topic is not a str".into())),
-        };
-        if let Err(error) = topic::check_name(name) {
-            return Ok(refuse(Rejection::InvalidTopic, error.to_string()));
-        }
-        let level = match qos.extract::<u8>() {
-            Ok(level) if level <= 1 => level,
-            _ => return Ok(refuse(Rejection::InvalidQos, "qos must be 0 or 1".into())),
-        };
-        let mut scratch = SCRATCH.take();
-        scratch.clear();
-        let default = self.default.as_ref().map(|default| default.bind(topic.py()));
-        let offered = match encode_payload(payload, default, self.max_message_bytes, &mut scratch) {
-            Ok(()) => {
-                let message = Message {
-                    topic: name.as_bytes(),
-                    payload: &scratch,
-                    qos: level,
-                    retain: retain.is_truthy().unwrap_or(false),
-                    priority,
-                };
-                let offered = self.core.outbox.lock().offer(&message, track, clock::now_ms());
-                offered.map(|(token, wake)| {
-                    if wake {
-                        self.core.bell.driver.notify_one();
-                    }
-                    token
-                })
-            }
-            Err(EncodeError::TooLarge) => {
-                refuse(Rejection::TooLarge, format!("the payload is over {} bytes", self.max_message_bytes))
-            }
-            Err(EncodeError::Unserialisable(why)) => refuse(Rejection::Unserialisable, why),
-            Err(EncodeError::Interrupt(error)) => {
-                let _: Result<u32, _> = refuse(Rejection::Unserialisable, "interrupted".into());
-                return Err(error);
-            }
-        };
-        if scratch.capacity() <= SCRATCH_BYTES {
-            SCRATCH.set(scratch);
-        }
-        Ok(offered)
     }
 }
 

@@ -4,8 +4,10 @@ mod client;
 mod decode;
 pub mod encode;
 mod inbox;
+mod intake;
 mod notifier;
 mod options;
+mod publisher;
 
 use pyo3::prelude::*;
 
@@ -16,6 +18,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Client>()?;
     module.add_class::<inbox::Inbox>()?;
     module.add_class::<notifier::Notifier>()?;
+    module.add_class::<publisher::Publisher>()?;
     module.add_function(wrap_pyfunction!(leave_to_parent, module)?)?;
     module.add_function(wrap_pyfunction!(encode::encode, module)?)?;
     module.add_function(wrap_pyfunction!(decode::decode, module)?)?;

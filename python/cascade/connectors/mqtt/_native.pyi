@@ -47,6 +47,13 @@ class Inbox:
         """How many messages have been taken or skipped."""
 
 @final
+class Publisher:
+    """``publish_nowait`` without a Python frame; keeps its ``refused``, and so the connector, alive."""
+
+    def publish_nowait(self, topic: Any, payload: Any, qos: int = 0, retain: bool = False) -> bool:
+        """Queue one message; what is refused goes to ``refused`` by its code, whose result is returned."""
+
+@final
 class Client:
     """One connector's queues and its connection, which a thread shared by the process drives."""
 
@@ -59,6 +66,7 @@ class Client:
     def stop(self, timeout_s: float, goodbye: bool) -> None: ...
     def publish(self, topic: Any, payload: Any, qos: int, retain: bool, priority: bool) -> int: ...
     def publish_tracked(self, topic: Any, payload: Any, qos: int, retain: bool) -> tuple[int, int]: ...
+    def publisher(self, refused: Callable[[int], bool]) -> Callable[..., bool]: ...
     def rejection_detail(self) -> str: ...
     def withdraw(self, token: int) -> bool: ...
     def subscribe(

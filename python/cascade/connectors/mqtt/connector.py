@@ -309,6 +309,9 @@ class MqttConnector:
         if link is None:
             return FORKED
         self.__dict__["_publish"] = link.backend.publish
+        if type(self).publish_nowait is _PUBLISH_NOWAIT:
+            # Neither overridden nor patched: the backend may save the frame of that method.
+            self.__dict__["publish_nowait"] = link.backend.publisher(self._refused)
         return link.backend.publish(topic, payload, qos, retain, priority)
 
     def _publish_first(self, topic: str, payload: Any, qos: int) -> bool:
@@ -330,7 +333,7 @@ class MqttConnector:
 
     def _leave_to_parent(self) -> object:
         """In a forked child: what must be kept for ever, because touching it would harm the parent."""
-        inherited = self._link, self.__dict__.pop("_publish", None), self._lifecycle
+        inherited = self._link, self._lifecycle, [self.__dict__.pop(name, None) for name in ("_publish", "publish_nowait")]
         link = self._link
         was_open = self._after_fork is not None or (link is not None and link.state not in ("closing", "closed"))
         if link is not None:
@@ -343,3 +346,6 @@ class MqttConnector:
                 own = f"{self._options.identifier}-{os.getpid()}"
                 self._options = dataclasses.replace(self._options, identifier=own)
         return inherited
+
+
+_PUBLISH_NOWAIT = MqttConnector.publish_nowait

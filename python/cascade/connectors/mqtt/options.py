@@ -6,6 +6,7 @@ Constructor names are the ones users of MQTT clients know; inside, durations car
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -169,6 +170,11 @@ class Options:
             raise ValueError("clean_session=False needs an identifier: the session is kept under it")
         if self.password is not None and self.username is None:
             raise ValueError("password needs a username (MQTT 3.1.1 section 3.1.2.9)")
+        if self.bind_address:
+            try:
+                ipaddress.ip_address(self.bind_address)
+            except ValueError:
+                raise ValueError(f"bind_address must be an IP address, not {self.bind_address!r}") from None
         if self.reconnect_max_delay_s < self.reconnect_min_delay_s:
             raise ValueError("reconnect_max_delay must not be less than reconnect_min_delay")
 

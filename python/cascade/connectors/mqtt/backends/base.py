@@ -136,6 +136,12 @@ class Backend(Protocol):
         """As ``publish`` with priority; returns ``(code, token)``. ``acknowledged`` or ``given_up``
         follows for the token when the code is 0."""
 
+    def publisher(self, refused: Callable[[int], bool]) -> Callable[..., bool]:
+        """``MqttConnector.publish_nowait`` as one callable, as cheap as this backend can make it.
+
+        ``refused`` is called with the code of a message that is not queued; its result is returned.
+        """
+
     def rejection_detail(self) -> str:
         """Why this thread's last ``publish`` was refused, in words; without secrets or payload."""
 

@@ -31,6 +31,7 @@ class NativeBackend:
         self.stop = client.stop
         self.publish = client.publish
         self.publish_tracked = client.publish_tracked
+        self.publisher = client.publisher
         self.rejection_detail = client.rejection_detail
         self.withdraw = client.withdraw
         self.subscribe = client.subscribe

@@ -66,6 +66,15 @@ class PythonBackend:
     def publish_tracked(self, topic: Any, payload: Any, qos: int, retain: bool) -> tuple[int, int]:
         return self._submit(topic, payload, qos, retain, True, track=True)
 
+    def publisher(self, refused: Callable[[int], bool]) -> Callable[..., bool]:
+        publish = self.publish
+
+        def publish_nowait(topic: Any, payload: Any, qos: int = 0, retain: bool = False) -> bool:
+            code = publish(topic, payload, qos, retain, False)
+            return not code or refused(code)
+
+        return publish_nowait
+
     def rejection_detail(self) -> str:
         return getattr(self._refused, "detail", "")
 
