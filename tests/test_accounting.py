@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,22 @@ async def test_what_an_empty_queue_could_not_hold_is_too_large(connected, peer, 
     await connector.publish("a/large", "x" * 60_000)
     assert accounts.check(connector.stats()).rejected == {"too_large": 1}
     assert not connector.stats().dropped
+
+
+async def test_an_episode_of_dropping_is_two_lines(connected, peer, caplog):
+    """Its beginning, and its end with how many: never a line an event."""
+    connector = await connected(peer, max_queued_bytes=200_000)
+    peer.freeze()
+    while connector.stats().dropped.get("queue_full", 0) < 1_000:
+        for _ in range(100):
+            connector.publish_nowait("a/b", EVENT, qos=1)
+        await asyncio.sleep(0)
+    peer.thaw()
+    assert await connector.flush(20) == 0
+    room = re.compile(r"the outbound queue has room again; (\d+) events were dropped")
+    await eventually(lambda: room.search(caplog.messages[-1]))
+    lines = [line for line in caplog.messages if "the outbound queue" in line]
+    assert set(lines[::2]) == {"the outbound queue is full: its oldest events are dropped"}
+    told = [int(match[1]) for line in lines[1::2] if (match := room.fullmatch(line))]
+    assert sum(told) == connector.stats().dropped["queue_full"]
+    assert len(told) * 2 == len(lines) <= 8

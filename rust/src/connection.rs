@@ -36,7 +36,7 @@ impl Connection {
         let mut outbox = core.outbox.lock();
         outbox.disarm();
         drop(outbox);
-        core.finish_flushes();
+        core.tell_outcomes();
         ended
     }
 
@@ -57,7 +57,7 @@ impl Connection {
             urgent = false;
             if wrote > 0 {
                 driver.session.sent(now);
-                core.finish_flushes();
+                core.tell_outcomes();
             }
             if let Some(goodbye) = driver.stopping()
                 && (Instant::now() + CLOSING >= goodbye.until || core.outbox.lock().is_empty())

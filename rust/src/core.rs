@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::config::{Config, Will};
 use crate::driver::{self, Driver};
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, Level};
 use crate::inbox::Inbox;
 use crate::outbox::{Outbox, Outcome};
 use crate::runtime;
@@ -133,7 +133,7 @@ impl Core {
         let mark = self.outbox.lock().mark();
         self.flushes.lock().push((token, mark));
         self.bell.driver.notify_one();
-        self.finish_flushes();
+        self.tell_outcomes();
         token
     }
 
@@ -148,13 +148,17 @@ impl Core {
     }
 
     /// Tell of the flushes that are complete, and of what else came out of the outbox.
-    pub fn finish_flushes(&self) {
+    pub fn tell_outcomes(&self) {
         let outcomes = self.outbox.lock().take_outcomes();
         for outcome in outcomes {
             self.events.push(match outcome {
                 Outcome::Acknowledged(token) => Event::Acknowledged { token },
                 Outcome::GivenUp(token, why) => Event::GivenUp { token, why: why.name() },
                 Outcome::Space => Event::Space,
+                Outcome::DroppingBegan => warning("the outbound queue is full: its oldest events are dropped".into()),
+                Outcome::DroppingEnded(events) => {
+                    warning(format!("the outbound queue has room again; {events} events were dropped"))
+                }
             });
         }
         let mut flushes = self.flushes.lock();
@@ -197,4 +201,8 @@ impl Core {
             status.last_error = Some(why.into());
         }
     }
+}
+
+fn warning(line: String) -> Event {
+    Event::Log { level: Level::Warning, line }
 }

@@ -40,7 +40,7 @@ pub async fn run(core: Arc<Core>, mut driver: Box<Driver>) {
         awake.stop = None;
         core.outbox.lock().discard(DropReason::Closed);
         core.set_disconnected(None);
-        core.finish_flushes();
+        core.tell_outcomes();
         core.events.push(Event::Stopped);
         driver = awake;
     }
@@ -185,7 +185,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 output = &mut future => return Some(output),
-                () = core.bell.driver.notified() => core.finish_flushes(),
+                () = core.bell.driver.notified() => core.tell_outcomes(),
                 () = limit => {}
             }
         }

@@ -231,6 +231,6 @@ impl Reader {
             }
             outbox.settle();
         }
-        core.finish_flushes();
+        core.tell_outcomes();
     }
 }

@@ -56,6 +56,10 @@ impl Counters {
         self.dropped[reason as usize] += events as u64;
     }
 
+    pub fn dropped_for(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize]
+    }
+
     /// The reasons that have occurred, with their counts.
     pub fn rejected(&self) -> impl Iterator<Item = (&'static str, u64)> {
         seen(Rejection::NAMES, self.rejected)

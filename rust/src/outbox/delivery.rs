@@ -87,6 +87,18 @@ impl Outbox {
             self.space_wanted = false;
             self.outcomes.push(Outcome::Space);
         }
+        if let Some(before) = self.dropping_since
+            && self.is_half_empty()
+        {
+            self.dropping_since = None;
+            let dropped = self.counters.dropped_for(DropReason::QueueFull) - before;
+            self.outcomes.push(Outcome::DroppingEnded(dropped));
+        }
+    }
+
+    fn is_half_empty(&self) -> bool {
+        let events = self.limits.queued_events.is_none_or(|cap| self.queued_events() * 2 <= cap);
+        events && self.allocated() * 2 <= self.limits.queued_bytes
     }
 
     /// Tell the process's account what is allocated here.

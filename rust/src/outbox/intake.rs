@@ -1,7 +1,7 @@
 //! The producers' side of an outbox: what is let in, and what is dropped to make room for it.
 
 use super::segment::{self, Entry, PROCESS_BYTES, Segment};
-use super::{Alarm, DropReason, Intake, Lane, Message, OnFull, Outbox, Rejection};
+use super::{Alarm, DropReason, Intake, Lane, Message, OnFull, Outbox, Outcome, Rejection};
 use crate::packet;
 
 /// A busy writer is woken, or a lingering one ends its wait, when a lane holds this much.
@@ -131,6 +131,10 @@ impl Outbox {
     fn drop_oldest(&mut self) -> bool {
         let dropped = self.lanes.iter_mut().any(Lane::drop_oldest);
         if dropped {
+            if self.dropping_since.is_none() {
+                self.dropping_since = Some(self.counters.dropped_for(DropReason::QueueFull));
+                self.outcomes.push(Outcome::DroppingBegan);
+            }
             self.counters.drop_events(DropReason::QueueFull, 1);
         }
         dropped

@@ -69,6 +69,10 @@ pub enum Outcome {
     Acknowledged(u32),
     GivenUp(u32, DropReason),
     Space,
+    /// The oldest events are dropped from here on.
+    DroppingBegan,
+    /// The queue is half empty again; so many were dropped.
+    DroppingEnded(u64),
 }
 
 pub struct Outbox {
@@ -85,6 +89,8 @@ pub struct Outbox {
     tracked: HashMap<u32, u64>,
     outcomes: Vec<Outcome>,
     space_wanted: bool,
+    /// While the oldest events are dropped: how many had been dropped before.
+    dropping_since: Option<u64>,
     counters: Counters,
     /// What this outbox has added to the process's account.
     reported: usize,
@@ -104,6 +110,7 @@ impl Outbox {
             tracked: HashMap::new(),
             outcomes: Vec::new(),
             space_wanted: false,
+            dropping_since: None,
             counters: Counters::default(),
             reported: 0,
         }
@@ -136,6 +143,10 @@ impl Outbox {
 
     pub fn take_outcomes(&mut self) -> Vec<Outcome> {
         std::mem::take(&mut self.outcomes)
+    }
+
+    pub fn has_outcomes(&self) -> bool {
+        !self.outcomes.is_empty()
     }
 
     pub fn is_empty(&self) -> bool {

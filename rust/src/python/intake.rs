@@ -79,7 +79,13 @@ impl Intake {
                     retain: retain.is_some_and(|retain| retain.is_truthy().unwrap_or(false)),
                     priority,
                 };
-                let offered = self.core.outbox.lock().offer(&message, track, clock::now_ms());
+                let (offered, news) = {
+                    let mut outbox = self.core.outbox.lock();
+                    (outbox.offer(&message, track, clock::now_ms()), outbox.has_outcomes())
+                };
+                if news {
+                    self.core.tell_outcomes();
+                }
                 offered.map(|(token, wake)| {
                     if wake {
                         self.core.bell.driver.notify_one();

@@ -333,7 +333,11 @@ class MqttConnector:
 
     def _leave_to_parent(self) -> object:
         """In a forked child: what must be kept for ever, because touching it would harm the parent."""
-        inherited = self._link, self._lifecycle, [self.__dict__.pop(name, None) for name in ("_publish", "publish_nowait")]
+        inherited = (
+            self._link,
+            self._lifecycle,
+            [self.__dict__.pop(name, None) for name in ("_publish", "publish_nowait")],
+        )
         link = self._link
         was_open = self._after_fork is not None or (link is not None and link.state not in ("closing", "closed"))
         if link is not None:
