@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BACKEND ?= native
+# Tests mostly wait for brokers and processes: more of them at once than there are processors.
+WORKERS ?= 4
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -59,7 +61,7 @@ demo: $(DEMO)
 test: test-python test-rust
 
 test-python: $(DEV)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 test-rust: $(DEV)
 	cargo test --quiet
@@ -88,7 +90,7 @@ test-pure: wheels
 	rm -rf $(PURE)
 	$(BIN)/python -m venv $(PURE)
 	$(PURE)/bin/python -m pip --disable-pip-version-check --quiet install "$$(echo dist/*-none-any.whl)[cli,broker,test]"
-	CASCADE_TEST_BACKENDS=python $(PURE)/bin/python -m pytest $(ARGS)
+	CASCADE_TEST_BACKENDS=python $(PURE)/bin/python -m pytest -n $(WORKERS) $(ARGS)
 
 bench: $(DEV)
 	$(BIN)/python -m pytest --benchmark $(ARGS)
