@@ -109,6 +109,8 @@ def _other_than_default(option: Any) -> str:
     kind = str(FIELDS[option.name].type)
     if kind.startswith("bool"):
         return "no" if FIELDS[option.name].default is True else "yes"
+    if "IP address" in option.meaning:
+        return "127.0.0.7"
     choices = [ast.literal_eval(choice) for choice in quoted(option.range) if choice.startswith('"')]
     return next((choice for choice in choices if choice != FIELDS[option.name].default), "7")
 

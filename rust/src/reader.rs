@@ -16,6 +16,8 @@ use crate::session::Session;
 const READ_BYTES: usize = 64 * 1024;
 /// Reads in one turn of the I/O thread.
 const TURN_READS: usize = 4;
+/// Acknowledgements handled at a time, so that no publisher waits long for the outbox.
+const LOCKED_ACKS: usize = 64;
 /// A consumer that reads nothing for so long while its queue is full is stuck.
 const STUCK_MS: u64 = 250;
 
@@ -224,13 +226,14 @@ impl Reader {
         if self.acknowledged.is_empty() {
             return;
         }
-        {
+        for some in self.acknowledged.chunks(LOCKED_ACKS) {
             let mut outbox = core.outbox.lock();
-            for id in self.acknowledged.drain(..) {
+            for &id in some {
                 outbox.acknowledge(id);
             }
-            outbox.settle();
         }
+        self.acknowledged.clear();
+        core.outbox.lock().settle();
         core.tell_outcomes();
     }
 }

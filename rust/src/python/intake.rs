@@ -86,6 +86,10 @@ impl Intake {
                 if news {
                     self.core.tell_outcomes();
                 }
+                if offered.is_err() {
+                    // These reasons say it all; what an earlier message was refused for does not matter now.
+                    DETAIL.set(String::new());
+                }
                 offered.map(|(token, wake)| {
                     if wake {
                         self.core.bell.driver.notify_one();
