@@ -21,6 +21,11 @@ class Row:
     """Name of a floor to its rate in events a second."""
     note: str = ""
 
+    @property
+    def variant(self) -> str:
+        """What follows the first comma of the name: like is compared with like."""
+        return self.name.partition(", ")[2]
+
 
 @dataclass
 class Report:
@@ -39,9 +44,9 @@ class Report:
     def _table(self, group: str) -> Iterator[str]:
         rows = sorted((row for row in self.rows if row.group == group), key=lambda row: -row.events_per_s)
         floors = dict.fromkeys(floor for row in rows for floor in row.floors)
-        best = next((row.events_per_s for row in rows if row.name.startswith("native")), None)
+        natives = [row for row in rows if row.name.startswith("native")]
         heads = ["events/s", "us each", *(f"x {floor}" for floor in floors)]
-        if best is not None:
+        if natives:
             heads.append("native is")
         width = max(len(group), *(len(row.name) for row in rows)) + 2
         yield ""
@@ -49,8 +54,9 @@ class Report:
         for row in rows:
             cells = [f"{row.events_per_s:,.0f}", f"{1e6 / row.events_per_s:.2f}"]
             cells += [f"{row.events_per_s / row.floors[floor]:.2f}" if floor in row.floors else "-" for floor in floors]
-            if best is not None:
-                cells.append(f"{best / row.events_per_s:.1f} x")
+            if natives:
+                alike = [native for native in natives if native.variant.startswith(row.variant)]
+                cells.append(f"{alike[0].events_per_s / row.events_per_s:.1f} x" if alike else "-")
             shown = "".join(cell.rjust(max(len(head), 9) + 2) for cell, head in zip(cells, heads, strict=True))
             yield f"{row.name.ljust(width)}{shown}  {row.note}".rstrip()
 
