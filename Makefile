@@ -1,6 +1,6 @@
 # Everything a contributor runs; .ci/run calls the same targets.
 #   make demo [BACKEND=python] [ARGS="--json"]   make dev   make test [ARGS="-k qos1"]   make lint   make fmt
-#   make wheels   make test-pure   make bench   make bench-peers   make clean
+#   make wheels   make test-wheel   make test-pure   make bench   make bench-peers   make clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +12,6 @@ ARGS ?=
 BIN := $(VENV)/bin
 DEV := $(VENV)/.dev
 DEMO := $(VENV)/.demo
-PURE := build/pure
 CORE := Cargo.toml $(wildcard Cargo.lock) rust-toolchain.toml rust/Cargo.toml $(shell find rust/src -name '*.rs')
 HAVE_CARGO := $(shell command -v cargo)
 # The crates see the interpreter they are built for, by one name, so that nothing is compiled twice.
@@ -20,7 +19,7 @@ CARGO := PYO3_PYTHON=$(abspath $(BIN)/python) cargo
 export PIP_QUIET = 1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo dev test test-python test-rust test-pure lint fmt wheels bench bench-peers clean
+.PHONY: demo dev test test-python test-rust test-wheel test-pure lint fmt wheels bench bench-peers clean
 .DELETE_ON_ERROR:
 
 # --- environments: each has a stamp file, newer than what it was made from
@@ -85,12 +84,21 @@ wheels: $(BIN)/maturin
 	$(PIP) wheel --no-deps --wheel-dir dist ./packaging/pure
 	$(BIN)/python packaging/check_wheels.py dist
 
-# The same suite on the pure wheel, in an environment that has never seen the compiled one.
+# The same suite on a wheel, in an environment that has never seen the editable install.
+# $(1): the environment; $(2): the wheel; $(3): what else to install; $(4): variables
+define suite_on
+	rm -rf $(1)
+	$(BIN)/python -m venv $(1)
+	$(1)/bin/python -m pip --disable-pip-version-check --quiet install "$$(echo $(2))[cli,broker,test]" $(3)
+	$(4) $(1)/bin/python -m pytest -n $(WORKERS) $(ARGS)
+endef
+
+test-wheel: wheels
+	$(call suite_on,build/wheel,dist/*-cp3*.whl)
+
+# With the oldest versions of what the fallback stands on; every other suite has the newest.
 test-pure: wheels
-	rm -rf $(PURE)
-	$(BIN)/python -m venv $(PURE)
-	$(PURE)/bin/python -m pip --disable-pip-version-check --quiet install "$$(echo dist/*-none-any.whl)[cli,broker,test]"
-	CASCADE_TEST_BACKENDS=python $(PURE)/bin/python -m pytest -n $(WORKERS) $(ARGS)
+	$(call suite_on,build/pure,dist/*-none-any.whl,aiomqtt==2.4.0 paho-mqtt==2.1.0,CASCADE_TEST_BACKENDS=python)
 
 bench: $(DEV)
 	$(BIN)/python -m pytest --benchmark $(ARGS)
