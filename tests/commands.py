@@ -15,8 +15,8 @@ from waiting import eventually_blocking
 
 _COMMAND = [sys.executable, "-m", "cascade.connectors.mqtt.cli"]
 _DEADLINE_S = 100
-# Wide, so that no line is broken; and brokers that are down are given up soon.
-_ENVIRONMENT = {"COLUMNS": "200", "CASCADE_MQTT_CONNECT_TIMEOUT": "0.5"}
+# Wide, so that no line is broken; patient, since many of these processes run at a time.
+_ENVIRONMENT = {"COLUMNS": "200", "CASCADE_MQTT_CONNECT_TIMEOUT": "30"}
 
 
 def cascade_mqtt(*arguments: object, text: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

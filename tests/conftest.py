@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import signal
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +26,9 @@ WANTED = os.environ.get("CASCADE_TEST_BACKENDS", ",".join(BACKENDS)).split(",")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What runs in the background of a shell ignores SIGINT, and so would every process started here.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "every_loop: run on asyncio's loop, the same in debug mode, and uvloop's")
 
 

@@ -81,7 +81,8 @@ def test_wrong_usage_exits_2_and_names_what(arguments, named):
 @pytest.mark.parametrize("arguments", [["watch"], ["publish", "a", "b"], ["publish", "a", "b", "--qos", "0"], ["demo"]])
 def test_a_broker_that_is_down_is_one_line(arguments, backend):
     port = free_port()
-    done = cascade_mqtt(*arguments, "--backend", backend, "--broker", f"127.0.0.1:{port}")
+    options = ("--backend", backend, "--broker", f"127.0.0.1:{port}")
+    done = cascade_mqtt(*arguments, *options, CASCADE_MQTT_CONNECT_TIMEOUT="0.5")
     assert done.returncode == 1
     assert str(port) in one_line(done.stderr)
 
