@@ -16,6 +16,7 @@ import pytest
 
 from cascade.connectors.mqtt import MqttConnector
 from cascade.connectors.mqtt.broker import EmbeddedBroker
+from embedded import SharedBroker
 from fake_peer import FakePeer
 from mosquitto import PROGRAM, Mosquitto
 from observer import Observer
@@ -75,9 +76,15 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def embedded_broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker() as broker:
-        yield broker
+def _shared_broker() -> Iterator[SharedBroker]:
+    shared = SharedBroker()
+    yield shared
+    shared.stop()
+
+
+@pytest.fixture
+def embedded_broker(_shared_broker: SharedBroker) -> EmbeddedBroker:
+    return _shared_broker.living()
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,14 @@ from waiting import eventually
 
 
 @pytest.mark.parametrize("qos", [0, 1])
-async def test_a_burst_arrives_whole_while_messages_are_coming_in(connected, broker, new_observer, prefix, qos):
-    """Closing with unread input resets the connection and destroys what was sent; this must not happen."""
+async def test_a_burst_arrives_whole_while_messages_are_coming_in(
+    connected, mosquitto_broker, new_observer, prefix, qos
+):
+    """Closing with unread input resets the connection and destroys what was sent; this must not happen.
+
+    Not on the embedded broker: a subscriber that leaves in mid-delivery can make rumqttd panic.
+    """
+    broker = mosquitto_broker
     observer, speaker = new_observer(broker, f"{prefix}/out"), new_observer(broker)
     connector = await connected(broker)
     got = 0
