@@ -43,3 +43,31 @@ pub fn generated_identifier() -> String {
     let random = (0..20).map(|_| char::from(ALPHABET[fastrand::usize(..32)]));
     "c-".chars().chain(random).collect()
 }
+
+#[cfg(test)]
+impl Config {
+    /// To a port of this machine, with room for one message in an inbox.
+    pub fn for_tests(port: u16) -> Self {
+        use crate::outbox::OnFull;
+        let second = Duration::from_secs(1);
+        Self {
+            host: "127.0.0.1".into(),
+            port,
+            bind: None,
+            identifier: None,
+            clean_session: true,
+            keep_alive_s: 0,
+            username: None,
+            password: None,
+            connect_timeout: second,
+            reconnect_min_delay: second,
+            reconnect_max_delay: second,
+            max_message_bytes: 1 << 20,
+            max_inbound_bytes: 1 << 20,
+            max_inbox_bytes: 1 << 20,
+            max_inbox_messages: 1,
+            limits: Limits { queued_bytes: 1 << 20, queued_events: None, in_flight: 10, on_full: OnFull::DropOldest },
+            settings: Settings { keep_alive_ms: 0, ack_timeout_ms: 1000, retained_timeout_ms: 1000 },
+        }
+    }
+}

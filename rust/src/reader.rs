@@ -46,6 +46,8 @@ pub enum Reading {
 pub struct Reader {
     input: Vec<u8>,
     targets: Vec<u32>,
+    /// The message that reading paused at has its targets: asked again, the session would take it for a copy.
+    routed: bool,
     acknowledged: Vec<u16>,
     stall: Option<Stall>,
     stuck: HashSet<u32>,
@@ -158,7 +160,9 @@ impl Reader {
         if publish.qos == 2 {
             return Err(Ended::Unexpected("QoS 2 message: none was subscribed to"));
         }
-        session.route(now, publish, &mut self.targets);
+        if !self.routed {
+            session.route(now, publish, &mut self.targets);
+        }
         let size = publish.topic.len() + publish.payload.len();
         let targets = std::mem::take(&mut self.targets);
         let full = targets.iter().filter_map(|target| inboxes.get(target)).find(|inbox| inbox.is_full(size));
@@ -191,6 +195,7 @@ impl Reader {
             }
         }
         self.targets = targets;
+        self.routed = pause.is_some();
         Ok(pause)
     }
 
@@ -235,5 +240,36 @@ impl Reader {
         self.acknowledged.clear();
         core.outbox.lock().settle();
         core.tell_outcomes();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::inbox::Batch;
+
+    #[test]
+    fn a_retained_message_that_waited_for_room_is_no_copy_of_itself() {
+        let config = Config::for_tests(1);
+        let inbox = Arc::new(Inbox::new(1, config.max_inbox_bytes, config.max_inbox_messages, Arc::default()));
+        let mut session = Session::new(config.settings.clone());
+        let core = Core::new(config);
+        session.connected(0);
+        session.subscribe(0, 1, "a/#".into(), 0);
+        let mut reader = Reader::new(Vec::new());
+        for topic in [b"a/1", b"a/2", b"a/3"] {
+            packet::publish(&mut reader.input, topic, b"x", 0, true);
+        }
+        let inboxes = Inboxes::from([(1, Arc::clone(&inbox))]);
+        let (mut batch, mut seen) = (Batch::default(), Vec::new());
+        for _ in 0..3 {
+            // Twice: it may be woken before there is room.
+            for _ in 0..2 {
+                reader.consume(0, &core, &mut session, &inboxes).unwrap();
+            }
+            seen.extend(inbox.next(&mut batch, |message| message.topic.to_owned()));
+        }
+        assert_eq!(seen, ["a/1", "a/2", "a/3"]);
     }
 }
