@@ -130,7 +130,8 @@ impl Connection {
                 discarded.clear();
                 match self.socket.stream.try_read_buf(&mut discarded) {
                     Ok(0) => return Some(()),
-                    Ok(_) => {}
+                    // A peer that sends without end must not outlast the time-out, nor hold up other connectors.
+                    Ok(_) => yield_now().await,
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                         self.socket.stream.readable().await.ok()?;
                     }
