@@ -36,8 +36,11 @@ pub fn handle() -> io::Result<Handle> {
         };
         return Ok(winner.handle.clone());
     }
-    thread::Builder::new()
-        .name("cascade-mqtt-io".into())
-        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    let thread = thread::Builder::new().name("cascade-mqtt-io".into());
+    if let Err(error) = thread.spawn(move || runtime.block_on(std::future::pending::<()>())) {
+        // The next start tries again, rather than give its driver to a runtime that nothing runs.
+        let _ = CURRENT.compare_exchange(fresh, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
+        return Err(error);
+    }
     Ok(handle)
 }
