@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyString};
 use super::inbox::{Decode, Inbox};
 use super::intake::{self, Intake};
 use super::notifier::Notifier;
-use super::options::Options;
+use super::options::{Options, duration};
 use super::publisher::Publisher;
 use crate::clock;
 use crate::config::Will;
@@ -57,7 +57,7 @@ impl Client {
     }
 
     fn stop(&self, timeout_s: f64, goodbye: bool) {
-        self.core.command(Command::Stop { timeout: seconds(timeout_s), goodbye });
+        self.core.command(Command::Stop { timeout: duration(timeout_s), goodbye });
     }
 
     fn publish(
@@ -131,7 +131,7 @@ impl Client {
     }
 
     fn wait(&self, py: Python<'_>, timeout_s: f64) -> bool {
-        py.detach(|| self.core.events.wait(seconds(timeout_s)))
+        py.detach(|| self.core.events.wait(duration(timeout_s)))
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -187,10 +187,6 @@ impl Drop for Client {
             std::mem::forget(Arc::clone(&self.core));
         }
     }
-}
-
-fn seconds(value: f64) -> Duration {
-    Duration::try_from_secs_f64(value.max(0.0)).unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
 }
 
 /// An event as `(kind, token, detail)`.

@@ -88,6 +88,8 @@ fn bind(address: &str, port: u16) -> PyResult<Option<(IpAddr, u16)>> {
     Ok(Some((address, port)))
 }
 
-fn duration(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+/// A number of seconds from Python. 136 years are for ever: added to a clock they do not overflow it.
+pub fn duration(seconds: f64) -> Duration {
+    const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(FOREVER).min(FOREVER)
 }
