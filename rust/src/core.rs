@@ -87,6 +87,8 @@ impl Core {
         let handle = runtime::handle()?;
         self.outbox.lock().open();
         let mut rest = self.rest.lock();
+        // A stop that was hurried while it ended: it is over, and not meant for this start.
+        self.commands.lock().retain(|command| !matches!(command, Command::Stop { .. }));
         rest.start = Some(will);
         if let Some(driver) = rest.driver.take() {
             handle.spawn(driver::run(Arc::clone(self), driver));
@@ -205,4 +207,28 @@ impl Core {
 
 fn warning(line: String) -> Event {
     Event::Log { level: Level::Warning, line }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn next_event(core: &Core) -> Event {
+        assert!(core.events.wait(Duration::from_secs(10)));
+        core.events.take().pop_front().expect("an event waits")
+    }
+
+    #[test]
+    fn a_stop_that_came_too_late_does_not_end_the_next_start() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let core = Core::new(Config::for_tests(port));
+        let stop = || Command::Stop { timeout: Duration::ZERO, goodbye: false };
+        core.commands.lock().push(stop());
+        core.start(None).unwrap();
+        assert!(matches!(next_event(&core), Event::Failed { .. }));
+        core.command(stop());
+        assert_eq!(next_event(&core), Event::Stopped);
+    }
 }
