@@ -126,6 +126,16 @@ impl Core {
         mem::take(&mut *self.commands.lock())
     }
 
+    /// Take a tracked message back while it has not been sent: that can complete a flush or a stop, or make room.
+    pub fn withdraw(&self, token: u32) -> bool {
+        let withdrawn = self.outbox.lock().withdraw(token);
+        if withdrawn {
+            self.tell_outcomes();
+            self.bell.driver.notify_one();
+        }
+        withdrawn
+    }
+
     pub fn begin_flush(&self) -> u32 {
         let token = {
             let mut rest = self.rest.lock();
@@ -214,6 +224,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::outbox::Message;
 
     fn next_event(core: &Core) -> Event {
         assert!(core.events.wait(Duration::from_secs(10)));
@@ -230,5 +241,16 @@ mod tests {
         assert!(matches!(next_event(&core), Event::Failed { .. }));
         core.command(stop());
         assert_eq!(next_event(&core), Event::Stopped);
+    }
+
+    #[test]
+    fn a_withdrawal_completes_the_flush_that_waited_for_the_message() {
+        let core = Core::new(Config::for_tests(1));
+        core.outbox.lock().open();
+        let message = Message { topic: b"a", payload: b"", qos: 1, retain: false, priority: false };
+        let (token, _) = core.outbox.lock().offer(&message, true, 0).unwrap();
+        let flush = core.begin_flush();
+        assert!(core.withdraw(token));
+        assert_eq!(next_event(&core), Event::Flushed { token: flush });
     }
 }

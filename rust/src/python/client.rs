@@ -93,7 +93,7 @@ impl Client {
     }
 
     fn withdraw(&self, token: u32) -> bool {
-        self.core.outbox.lock().withdraw(token)
+        self.core.withdraw(token)
     }
 
     fn subscribe(&self, subscription: u32, topic_filter: String, qos: u8, decode: &str) -> PyResult<Inbox> {
