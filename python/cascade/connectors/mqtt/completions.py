@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -28,16 +29,21 @@ class Completions:
 
     def __init__(self) -> None:
         self._waiting: dict[Hashable, list[asyncio.Future[Any]]] = {}
+        # Of one thread it may be taken twice: a signal's handler or a finalizer can come in between.
+        self._lock = threading.RLock()
 
     def expect(self, key: Hashable) -> asyncio.Future[Any]:
         """A future of the running loop that the next ``settle(key)`` completes."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key, []).append(future)
+        with self._lock:
+            self._waiting.setdefault(key, []).append(future)
         return future
 
     def settle(self, key: Hashable, value: Any = None) -> None:
         """Complete all that wait for ``key`` now."""
-        for future in self._waiting.pop(key, ()):
+        with self._lock:
+            waiting = self._waiting.pop(key, ())
+        for future in waiting:
             _settle(future, value)
 
     def settle_all(self) -> None:
@@ -60,11 +66,12 @@ class Completions:
 
     def forget(self, key: Hashable, future: asyncio.Future[Any]) -> None:
         """Nobody waits for this future any longer."""
-        futures = self._waiting.get(key)
-        if futures and future in futures:
-            futures.remove(future)
-            if not futures:
-                del self._waiting[key]
+        with self._lock:
+            futures = self._waiting.get(key)
+            if futures and future in futures:
+                futures.remove(future)
+                if not futures:
+                    self._waiting.pop(key, None)
 
 
 class Bell:
