@@ -45,6 +45,10 @@ impl Events {
     pub fn push(&self, event: Event) {
         let first = {
             let mut queue = self.queue.lock();
+            // Nobody may look for days while a broker is away: the same failure again is no news.
+            if matches!(event, Event::Failed { .. }) && queue.back() == Some(&event) {
+                return;
+            }
             queue.push_back(event);
             queue.len() == 1
         };
@@ -75,5 +79,20 @@ impl Events {
         if !self.queue.lock().is_empty() {
             self.bell.ring(EVENTS);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_failure_again_takes_no_room() {
+        let events = Events::new(Arc::default());
+        let failed = |why: &str| Event::Failed { permanent: false, why: why.into() };
+        for why in ["refused", "refused", "timed out", "refused"] {
+            events.push(failed(why));
+        }
+        assert_eq!(events.take(), [failed("refused"), failed("timed out"), failed("refused")]);
     }
 }
