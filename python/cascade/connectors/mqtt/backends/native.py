@@ -56,10 +56,11 @@ class NativeBackend:
 
     def detach(self) -> None:
         """Wake no loop any more."""
-        if self._wakeup is not None:
+        # Two threads may come at once: one that fetches "stopped", and the loop's that disconnects.
+        wakeup, self._wakeup = self._wakeup, None
+        if wakeup is not None:
             self._client.detach()
-            self._wakeup.remove(self._key)
-            self._wakeup = None
+            wakeup.remove(self._key)
 
     def events(self) -> list[Event]:
         """Take all events that wait, oldest first."""

@@ -58,7 +58,7 @@ class LoopWakeup:
 
     def remove(self, key: int) -> None:
         """Forget a client; from any thread. The last one to go closes the descriptors."""
-        del self._clients[key]
+        self._clients.pop(key, None)
         loop = self._loop()
         if loop is not None and loop.is_running() and asyncio._get_running_loop() is not loop:
             with contextlib.suppress(RuntimeError):  # closed in between
