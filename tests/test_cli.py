@@ -111,7 +111,9 @@ def test_without_the_extra_it_says_which(missing):
     code = f"import sys; sys.modules['{missing}'] = None; from cascade.connectors.mqtt.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "pip install 'cascade-connector-mqtt[cli]'" in one_line(done.stderr)
+    said = one_line(done.stderr)
+    assert "pip install 'cascade-connector-mqtt[cli]'" in said
+    assert "pip install '.[cli]'" in said  # it is not on PyPI
 
 
 @pytest.mark.parametrize("command", ["broker", "demo"])
@@ -122,7 +124,9 @@ def test_without_the_broker_it_says_which(command):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "pip install 'cascade-connector-mqtt[broker]'" in one_line(done.stderr)
+    said = one_line(done.stderr)
+    assert "pip install 'cascade-connector-mqtt[broker]'" in said
+    assert "pip install '.[broker]'" in said  # it is not on PyPI
 
 
 def address(broker: Any) -> str:

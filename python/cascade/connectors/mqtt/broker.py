@@ -121,7 +121,8 @@ def _serve(host: str, port: int) -> Broker:
         from iotcore import Broker
     except ImportError as error:
         raise BrokerUnavailable(
-            "the embedded broker needs the package iotcore: pip install 'cascade-connector-mqtt[broker]'"
+            "the embedded broker needs iotcore: pip install 'cascade-connector-mqtt[broker]', "
+            "or in a clone pip install '.[broker]'"
         ) from error
     descriptor, path = tempfile.mkstemp(prefix="cascade-broker-", suffix=".toml")
     try:

@@ -17,7 +17,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("cascade"):
             raise
-        _fail(f"the command needs the package {error.name}: pip install 'cascade-connector-mqtt[cli]'")
+        _fail(
+            f"the command needs {error.name}: pip install 'cascade-connector-mqtt[cli]', "
+            "or in a clone pip install '.[cli]'"
+        )
     # The connector's log lines are for programs; here each command says itself what went wrong.
     logging.getLogger("cascade").addHandler(logging.NullHandler())
     logging.getLogger("cascade").propagate = False
