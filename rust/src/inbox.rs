@@ -170,14 +170,4 @@ impl Inbox {
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
-
-    /// Wake the consumer if anything waits: a loop has just been attached.
-    pub fn ring_if_waiting(&self) {
-        let mut queue = self.queue.lock();
-        if queue.messages > 0 {
-            queue.armed = false;
-            drop(queue);
-            self.bell.ring(i64::from(self.subscription));
-        }
-    }
 }

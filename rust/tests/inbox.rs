@@ -115,18 +115,6 @@ fn a_consumer_is_woken_once_until_it_finds_nothing() {
 }
 
 #[test]
-fn a_loop_that_attaches_later_finds_what_waits() {
-    let mut context = Loop::new();
-    context.bell.detach();
-    let inbox = context.inbox(1_000, 100);
-    inbox.push("t", b"x", 0);
-    assert!(!context.woken());
-    context.bell.attach(Arc::clone(&context.notifier), 9);
-    inbox.ring_if_waiting();
-    assert_eq!((context.woken(), context.notifier.take()), (true, vec![(9, 4)]));
-}
-
-#[test]
 fn the_driver_is_told_of_room_only_when_it_waits() {
     let context = Loop::new();
     let inbox = context.inbox(usize::MAX, 2);

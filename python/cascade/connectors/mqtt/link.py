@@ -8,13 +8,14 @@ import logging
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from . import process
-from .backends.base import Backend
+from .backends.base import Backend, Event
 from .completions import Completions
 from .errors import ConnectError
 from .journal import Journal, State
@@ -66,6 +67,7 @@ class Link:
         self._kept: dict[int, Subscription] = {}
         self._draining = threading.Lock()
         self._news = False
+        self._fetched: deque[Event] = deque()
 
     # Its life
 
@@ -190,8 +192,10 @@ class Link:
         while self._news and self._draining.acquire(blocking=False):
             try:
                 self._news = False
-                for kind, token, detail in self.backend.events():
-                    self._handle(kind, token, detail)
+                # What an interrupt leaves behind is handled by the next drain.
+                self._fetched.extend(self.backend.events())
+                while self._fetched:
+                    self._handle(*self._fetched.popleft())
             finally:
                 self._draining.release()
         # Outside the lock: the program's code may call anything.
