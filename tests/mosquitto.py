@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import shutil
 import signal
 import socket
@@ -69,6 +70,12 @@ class Mosquitto:
 
 
 def free_port() -> int:
-    """A port nobody listens on now; for a server that cannot be asked to bind port 0."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A port nobody listens on now; for a server that cannot be asked to bind port 0.
+
+    Below the range that systems take ports of outgoing connections from: one of those could have it
+    before the server does, or while the server restarts.
+    """
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
