@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import pytest
+import socks
 
 from cascade.connectors.mqtt import MqttConnector
 from mosquitto import free_port
+from socks_proxy import SocksProxy
 from waiting import eventually
 
 
@@ -60,6 +63,17 @@ async def test_tls(own_mosquitto, round_trip, tmp_path):
     broker = own_mosquitto(f"certfile {certificate}", f"keyfile {key}")
     trusting = ssl.create_default_context(cafile=str(certificate))
     assert await round_trip(broker.host, broker.port, tls_context=trusting) == ("python", "3.1.1")
+
+
+async def test_proxy(mosquitto_broker, round_trip):
+    proxy = SocksProxy()
+    try:
+        settings = aiomqtt.ProxySettings(proxy_type=socks.SOCKS5, proxy_addr=proxy.host, proxy_port=proxy.port)
+        where = mosquitto_broker.host, mosquitto_broker.port
+        assert await round_trip(*where, proxy=settings) == ("python", "3.1.1")
+        assert proxy.targets == [where]
+    finally:
+        proxy.stop()
 
 
 def _self_signed(directory: Path) -> tuple[Path, Path]:
