@@ -37,10 +37,30 @@ pub fn handle() -> io::Result<Handle> {
         return Ok(winner.handle.clone());
     }
     let thread = thread::Builder::new().name("cascade-mqtt-io".into());
-    if let Err(error) = thread.spawn(move || runtime.block_on(std::future::pending::<()>())) {
+    let serve = move || {
+        yield_to_callers();
+        runtime.block_on(std::future::pending::<()>());
+    };
+    if let Err(error) = thread.spawn(serve) {
         // The next start tries again, rather than give its driver to a runtime that nothing runs.
         let _ = CURRENT.compare_exchange(fresh, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed);
         return Err(error);
     }
     Ok(handle)
 }
+
+/// On a busy machine a woken thread would interrupt the very call that woke it, and a publish would last
+/// as long as the write that follows. As a batch thread this one waits for its turn.
+#[cfg(target_os = "linux")]
+fn yield_to_callers() {
+    // SAFETY: the structure is plain data, and its only field is set; 0 is this thread.
+    // Where it is forbidden, nothing is lost but time.
+    unsafe {
+        let mut parameters: libc::sched_param = std::mem::zeroed();
+        parameters.sched_priority = 0;
+        libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn yield_to_callers() {}
