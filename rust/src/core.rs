@@ -53,8 +53,7 @@ pub struct Core {
     pub received: AtomicU64,
     inbox_dropped: [AtomicU64; InboxDrop::NAMES.len()],
     commands: Mutex<Vec<Command>>,
-    /// Flushes that run: token, and the mark in the outbox.
-    flushes: Mutex<Vec<(u32, u64)>>,
+    flushes: Mutex<Flushes>,
     rest: Mutex<Rest>,
 }
 
@@ -62,7 +61,13 @@ pub struct Core {
 struct Rest {
     driver: Option<Box<Driver>>,
     start: Option<Option<Will>>,
-    next_flush: u32,
+}
+
+#[derive(Default)]
+struct Flushes {
+    last_token: u32,
+    /// Token, and the mark in the outbox.
+    running: Vec<(u32, u64)>,
 }
 
 impl Core {
@@ -77,7 +82,7 @@ impl Core {
             inbox_dropped: Default::default(),
             commands: Mutex::default(),
             flushes: Mutex::default(),
-            rest: Mutex::new(Rest { driver: Some(Box::new(Driver::new(&config))), start: None, next_flush: 0 }),
+            rest: Mutex::new(Rest { driver: Some(Box::new(Driver::new(&config))), start: None }),
             config,
         })
     }
@@ -137,13 +142,14 @@ impl Core {
     }
 
     pub fn begin_flush(&self) -> u32 {
-        let token = {
-            let mut rest = self.rest.lock();
-            rest.next_flush = rest.next_flush.wrapping_add(1);
-            rest.next_flush
-        };
         let mark = self.outbox.lock().mark();
-        self.flushes.lock().push((token, mark));
+        let token = {
+            let mut flushes = self.flushes.lock();
+            flushes.last_token = flushes.last_token.wrapping_add(1);
+            let token = flushes.last_token;
+            flushes.running.push((token, mark));
+            token
+        };
         self.bell.driver.notify_one();
         self.tell_outcomes();
         token
@@ -151,12 +157,12 @@ impl Core {
 
     /// How much of a flush is left; 0 also for one that has ended.
     pub fn flush_left(&self, token: u32) -> usize {
-        let mark = self.flushes.lock().iter().find(|flush| flush.0 == token).map(|flush| flush.1);
+        let mark = self.flushes.lock().running.iter().find(|flush| flush.0 == token).map(|flush| flush.1);
         mark.map_or(0, |mark| self.outbox.lock().left(mark))
     }
 
     pub fn end_flush(&self, token: u32) {
-        self.flushes.lock().retain(|flush| flush.0 != token);
+        self.flushes.lock().running.retain(|flush| flush.0 != token);
     }
 
     /// Tell of the flushes that are complete, and of what else came out of the outbox.
@@ -174,11 +180,11 @@ impl Core {
             });
         }
         let mut flushes = self.flushes.lock();
-        if flushes.is_empty() {
+        if flushes.running.is_empty() {
             return;
         }
         let outbox = self.outbox.lock();
-        flushes.retain(|&(token, mark)| {
+        flushes.running.retain(|&(token, mark)| {
             let reached = outbox.reached(mark);
             if reached {
                 self.events.push(Event::Flushed { token });
