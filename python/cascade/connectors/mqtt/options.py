@@ -63,6 +63,8 @@ _RENAMED = {
     "reconnect_min_delay": "reconnect_min_delay_s",
     "reconnect_max_delay": "reconnect_max_delay_s",
     "retained_timeout": "retained_timeout_s",
+    "hang_timeout": "hang_timeout_s",
+    "heartbeat": "heartbeat_s",
 }
 # aiomqtt's names for what has a name of its own here.
 _ALIASES = {
@@ -138,6 +140,7 @@ class Options:
     max_queued_bytes: int = 64 * 1024 * 1024
     max_queued_events: int | None = None
     max_inflight_messages: int = 10_000
+    max_inflight_qos2: int = 20
     max_message_bytes: int = 1024 * 1024
     max_inbound_bytes: int = 16 * 1024 * 1024
     max_inbox_bytes: int = 16 * 1024 * 1024
@@ -149,6 +152,9 @@ class Options:
     default: Callable[[Any], Any] | None = None
     source_id: str | None = None
     presence: bool = False
+    gap_events: bool = True
+    heartbeat_s: float | None = None
+    hang_timeout_s: float | None = None
     after_fork: AfterFork = "reopen"
     on_state_change: Callable[[str], Any] | None = None
     logger: logging.Logger | None = None
@@ -258,6 +264,9 @@ _POSITIVE = {
     "max_inbound_bytes",
     "max_inbox_bytes",
     "max_inflight_messages",
+    "max_inflight_qos2",
+    "heartbeat_s",
+    "hang_timeout_s",
     "max_queued_events",
     "max_inbox_messages",
     "max_concurrent_outgoing_calls",

@@ -47,6 +47,9 @@ class Event(NamedTuple):
     ``given_up``      publish token       reason of the drop
     ``flushed``       flush token         None
     ``space``         0                   None: the queue was full and has room again
+    ``gap``           0                   ``(topic, {reason: count}, since, until)``: events of this
+                                          telemetry topic that were lost while the queue was full;
+                                          Unix times in seconds
     ``stopped``       0                   None: the connection is closed, the stop is complete
     ``log``           logging level       a line to log, secrets left out
     ================  ==================  =========================================================
@@ -166,6 +169,10 @@ class Backend(Protocol):
 
     def end_flush(self, token: int) -> None:
         """Forget a flush."""
+
+    def beat(self, alive_s: float) -> None:
+        """The program is alive, and says so again within ``alive_s`` seconds: else the connection is ended
+        without DISCONNECT, so that the will is published, and not made again until it does. 0: no more of that."""
 
     def events(self) -> list[Event]:
         """Take all events that wait, oldest first."""
