@@ -16,13 +16,14 @@ from .messages import Message
 from .options import Will
 from .protocols import Connector, SubscriptionHandle
 from .stats import Stats
-from .telemetry import LifecycleEvent, ResourceEvent, TaskStateEvent, TelemetryPublisher
+from .telemetry import GapEvent, LifecycleEvent, ResourceEvent, TaskStateEvent, TelemetryPublisher
 
 __all__ = [
     "BackendUnavailable",
     "ConfirmationError",
     "ConnectError",
     "Connector",
+    "GapEvent",
     "LifecycleEvent",
     "Message",
     "MqttConnector",

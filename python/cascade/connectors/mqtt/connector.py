@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
 import os
-import secrets
 import threading
 import weakref
-from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -17,11 +14,11 @@ from typing import Any, Self
 from . import delivery, process
 from .backends import choose
 from .errors import ConnectError
+from .incarnation import Incarnation
 from .lifecycle import Lifecycle
 from .link import Link
 from .messages import MessageStream
 from .options import AfterFork, Options
-from .presence import source_id
 from .protocols import Callback
 from .refusals import FORKED, QUEUE_FULL
 from .stats import Stats
@@ -126,7 +123,7 @@ class MqttConnector:
         Args:
             payload: dict, list, tuple, numbers and bool become JSON, encoded before this returns; str
                 and bytes go as they are; None and "" are an empty payload, which clears a retained message.
-            qos: 0 or 1 (MQTT 3.1.1 section 4.3).
+            qos: 0, 1 or 2 (MQTT 3.1.1 section 4.3).
 
         What is refused is counted in ``stats().rejected`` and logged once per change of state. Only
         with ``strict=True`` it raises ``PayloadError``, ``TopicError`` and ``ValueError`` for mistakes.
@@ -195,7 +192,7 @@ class MqttConnector:
 
         Args:
             callback: a coroutine function or a plain one; it runs on the loop of ``connect``.
-            qos: the highest that the broker is asked for, 0 or 1.
+            qos: the highest that the broker is asked for: 0, 1 or 2.
             decode: ``"json"`` (an empty payload arrives as ``{}``), ``"text"`` or ``"bytes"``.
 
         Raises:
@@ -234,26 +231,20 @@ class MqttConnector:
     @property
     def source_id(self) -> str:
         """The name of this process in events and presence."""
-        return source_id(self._options)
+        return self._incarnation.source
 
     @property
     def epoch(self) -> str:
         """16 hexadecimal digits that are new with each connector, and after a fork."""
-        return self._epoch
+        return self._incarnation.epoch
 
     def stats(self) -> Stats:
         """What this connector has done, as one consistent snapshot; see ``Stats``."""
-        link = self._need_link()
-        retries, raw = link.retries, link.backend.stats()
-        rejected = dict(raw["rejected"])
-        if retries:
-            rejected["queue_full"] = rejected.get("queue_full", 0) - retries
-        if self._forked:
-            rejected["forked"] = self._forked
-        submitted = raw["submitted"] - retries + self._forked
-        reasons = {reason: count for reason, count in rejected.items() if count}
-        fields: dict[str, Any] = {**raw, "submitted": submitted, "rejected": reasons}
-        return Stats(backend=link.backend.name, **fields)
+        stats = self._need_link().stats()
+        if not self._forked:
+            return stats
+        rejected = {**stats.rejected, "forked": self._forked}
+        return dataclasses.replace(stats, submitted=stats.submitted + self._forked, rejected=rejected)
 
     def __repr__(self) -> str:
         shown = "".join(
@@ -268,15 +259,14 @@ class MqttConnector:
         self._lock = threading.Lock()
         self._link: Link | None = None
         self._lifecycle: Lifecycle | None = None
-        self._epoch = secrets.token_hex(8)
-        self._sequences: dict[str, Iterator[int]] = {}
+        self._incarnation = Incarnation(self._options)
         self._forked = 0
 
     def _need_link(self) -> Link:
         """The link, made at the first need: a connector that is never used costs nothing."""
         with self._lock:
             if self._link is None:
-                link = Link(self._options, self._backend)
+                link = Link(self._options, self._backend, self._incarnation)
                 self._drop = weakref.finalize(self, link.abandon)
                 self._drop.atexit = False
                 self._lifecycle = Lifecycle(link)
@@ -318,13 +308,6 @@ class MqttConnector:
         """Queue a message that may use the reserve of a full queue."""
         code = self._publish(topic, payload, qos, False, True)
         return not code or self._refused(code)
-
-    def _next_in_run(self, run_id: str) -> int:
-        """The next ``seq`` of (source, epoch, run), from 0; atomic, whoever shares the connector."""
-        sequence = self._sequences.get(run_id)
-        if sequence is None:
-            sequence = self._sequences.setdefault(run_id, itertools.count())
-        return next(sequence)
 
     def _refused(self, code: int) -> bool:
         link = self._need_link()

@@ -18,10 +18,14 @@ from . import process
 from .backends.base import Backend, Event
 from .completions import Completions
 from .errors import ConnectError
+from .gaps import gap_message
+from .incarnation import Incarnation
 from .journal import Journal, State
 from .options import Options
 from .presence import Presence
+from .pulse import Pulse
 from .refusals import Refusals
+from .stats import Stats
 from .subscriptions import Subscription
 
 __all__ = ["Attempt", "Link"]
@@ -48,7 +52,7 @@ class Link:
     It knows nothing of the connector, so that a connector that is dropped can be collected.
     """
 
-    def __init__(self, options: Options, backend: type[Backend]) -> None:
+    def __init__(self, options: Options, backend: type[Backend], incarnation: Incarnation) -> None:
         self.options = options
         self.logger = options.logger or logging.getLogger("cascade.connectors.mqtt")
         self.backend = backend(options)
@@ -59,6 +63,10 @@ class Link:
         self.attempt: Attempt | None = None
         self.retries = 0
         self._presence = Presence(options)
+        self._incarnation = incarnation
+        self._pulse = Pulse(options, self.backend, incarnation, self.stats)
+        # Whoever opens or closes does so alone; re-entrant, since the garbage collector may come in between.
+        self._changing = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._final = False
         self._closed_by = 0.0
@@ -72,37 +80,51 @@ class Link:
     # Its life
 
     def start(self, attempt: Attempt | None) -> None:
-        """Queue events from now on and dial until ``stop``; only while closed.
+        """Queue events from now on and dial until ``stop``; nothing where another thread has done so.
 
         Raises:
             ConnectError: the operating system refuses what the I/O thread needs.
         """
-        will = self._presence.will()
-        payload = will.payload if isinstance(will.payload, bytes) else str(will.payload or "").encode()
-        self.attempt, self._final = attempt, False
-        self.state = "connecting"
-        self.refusals.forget()
-        process.note_started(self)
-        try:
-            self.backend.start(will.topic, payload, will.qos, will.retain)
-        except OSError as error:
-            self.state, self.attempt = "closed", None
-            raise ConnectError(f"the I/O thread cannot be started: {error}") from error
-        self.journal.starting()
+        with self._changing:
+            if self.state != "closed":
+                return
+            will = self._presence.will()
+            payload = will.payload if isinstance(will.payload, bytes) else str(will.payload or "").encode()
+            self.attempt, self._final = attempt, False
+            self.state = "connecting"
+            self.refusals.forget()
+            process.note_started(self)
+            try:
+                self.backend.start(will.topic, payload, will.qos, will.retain)
+            except OSError as error:
+                self.state, self.attempt = "closed", None
+                raise ConnectError(f"the I/O thread cannot be started: {error}") from error
+            self.journal.starting()
         self.journal.tell(self._loop)
 
     def stop(self, timeout_s: float, *, goodbye: bool, final: bool = False) -> None:
         """Begin to close, or close sooner. ``final``: the program said so, it does not only give up an attempt."""
-        self._final = self._final or final
-        if final and self.attempt is not None:
-            self.attempt.why = "it was closed meanwhile"
-        deadline = time.monotonic() + timeout_s
-        if self.state == "closed" or (self.state == "closing" and deadline >= self._closed_by):
-            return
-        if goodbye and self.state == "connected":
-            self._announce(self._presence.goodbye())
-        self.state, self._closed_by = "closing", deadline
-        self.backend.stop(timeout_s, goodbye)
+        with self._changing:
+            self._final = self._final or final
+            if final and self.attempt is not None:
+                self.attempt.why = "it was closed meanwhile"
+            deadline = time.monotonic() + timeout_s
+            if self.state == "closed" or (self.state == "closing" and deadline >= self._closed_by):
+                return
+            if goodbye and self.state == "connected":
+                self._announce(self._presence.goodbye())
+            self.state, self._closed_by = "closing", deadline
+            self.backend.stop(timeout_s, goodbye)
+
+    def stats(self) -> Stats:
+        """One consistent snapshot; tries of ``on_full="wait"`` that were one call count as one."""
+        retries, raw = self.retries, self.backend.stats()
+        rejected = dict(raw["rejected"])
+        if retries:
+            rejected["queue_full"] = rejected.get("queue_full", 0) - retries
+        reasons = {reason: count for reason, count in rejected.items() if count}
+        fields: dict[str, Any] = {**raw, "submitted": raw["submitted"] - retries, "rejected": reasons}
+        return Stats(backend=self.backend.name, **fields)
 
     def is_closed(self) -> bool:
         """Whether the last stop is complete, or there was no start."""
@@ -142,6 +164,7 @@ class Link:
             except OSError as error:
                 raise ConnectError(f"the event loop cannot be woken: {error}") from error
             self._loop = running
+            self._pulse.start(running)
             self.drain()
         self._serve(running)
 
@@ -153,6 +176,7 @@ class Link:
         """Be served by no loop."""
         if self._loop is not None:
             self._loop = None
+            self._pulse.stop()
             self.backend.detach()
 
     # Subscriptions
@@ -231,6 +255,8 @@ class Link:
             case "space":
                 self.refusals.forget("queue_full")
                 self.completions.settle("space")
+            case "gap":
+                self._tell_gap(*detail)
             case "log":
                 self.logger.log(token, "%s", detail)
             case "stopped":
@@ -294,6 +320,11 @@ class Link:
             self.attempt.over = True
             self.attempt = None
             self.completions.settle("attempt")
+
+    def _tell_gap(self, topic: str, lost: dict[str, int], since: float, until: float) -> None:
+        message = gap_message(self._incarnation, topic, lost, since, until) if self.options.gap_events else None
+        if message is not None:
+            self.backend.publish(topic, message, 0, False, True)
 
     def _announce(self, messages: Iterator[tuple[str, Any]]) -> None:
         for topic, payload in messages:

@@ -29,8 +29,8 @@ class Subscription:
     """Whether it lives until ``unsubscribe``, or only as long as somebody holds it."""
 
     def __init__(self, link: Link, topic_filter: str, qos: int, decode: Decode) -> None:
-        if qos not in (0, 1):
-            raise ValueError(f"qos of a subscription must be 0 or 1, not {qos!r}")
+        if qos not in (0, 1, 2):
+            raise ValueError(f"qos of a subscription must be 0, 1 or 2, not {qos!r}")
         if decode not in ("json", "text", "bytes"):
             raise ValueError(f"decode must be 'json', 'text' or 'bytes', not {decode!r}")
         check_filter(topic_filter)

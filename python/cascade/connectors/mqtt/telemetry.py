@@ -6,15 +6,14 @@ import os
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from .topics import encode_id
+from .envelope import Run
 
 if TYPE_CHECKING:
     from .connector import MqttConnector
 
-__all__ = ["LifecycleEvent", "ResourceEvent", "TaskStateEvent", "TelemetryPublisher"]
+__all__ = ["GapEvent", "LifecycleEvent", "ResourceEvent", "TaskStateEvent", "TelemetryPublisher"]
 
 _STATES = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "SKIPPED", "BLOCKED")
 _LIFECYCLE = ("ENGINE_STARTED", "ENGINE_STOPPED")
@@ -60,6 +59,19 @@ class ResourceEvent:
         _check("action", self.action, _ACTIONS)
 
 
+@dataclass(frozen=True)
+class GapEvent:
+    """Events of a run were lost before they were sent; connectors publish it themselves (option ``gap_events``).
+
+    ``lost`` counts them by the reasons of ``Stats.dropped`` and ``Stats.rejected``; ``since`` and ``until`` are the
+    times of the first and the last one, RFC 3339 in UTC.
+    """
+
+    lost: Mapping[str, int]
+    since: str
+    until: str
+
+
 class TelemetryPublisher:
     """Publishes the events of one run through a connector; never blocks, safe in any thread.
 
@@ -68,7 +80,7 @@ class TelemetryPublisher:
         org_id: ``CASCADE_ORG_ID`` or ``"local"`` by default.
         project_id: ``CASCADE_PROJECT_ID`` or ``"default"`` by default.
         source_id: who publishes; the connector's by default.
-        qos: 0 or 1.
+        qos: 0, 1 or 2.
         redact: called with each error text before it is cut to 2 KiB; returns what may be published.
     """
 
@@ -86,8 +98,8 @@ class TelemetryPublisher:
         self.run_id = run_id or uuid.uuid4().hex
         self.org_id = org_id or os.environ.get("CASCADE_ORG_ID") or "local"
         self.project_id = project_id or os.environ.get("CASCADE_PROJECT_ID") or "default"
-        levels = "/".join(encode_id(name) for name in (self.org_id, self.project_id, self.run_id))
-        self.topic = f"cascade/telemetry/{levels}/events"
+        self._run = Run(self.org_id, self.project_id, self.run_id)
+        self.topic = self._run.topic
         self._connector = connector
         self._source_id = source_id
         self._qos = qos
@@ -142,24 +154,12 @@ class TelemetryPublisher:
         body = {"type": type(event).__name__, **vars(event)}
         if body.get("error"):
             body["error"] = self._printable(body["error"])
-        message = self._envelope(body)
+        epoch, source = self._identify()
+        seq = self._connector._incarnation.next_in_run(self.run_id)
+        message = self._run.event(body, source=source, epoch=epoch, seq=seq)
         if type(event) is LifecycleEvent or body.get("state") == "FAILED":
             return self._connector._publish_first(self.topic, message, self._qos)
         return self._connector.publish_nowait(self.topic, message, self._qos)
-
-    def _envelope(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        epoch, source = self._identify()
-        return {
-            "v": "1.0",
-            "ts": datetime.now(UTC).isoformat(timespec="microseconds"),
-            "run_id": self.run_id,
-            "org_id": self.org_id,
-            "project_id": self.project_id,
-            "source": source,
-            "epoch": epoch,
-            "seq": self._connector._next_in_run(self.run_id),
-            "body": body,
-        }
 
     def _identify(self) -> tuple[str, str]:
         """Epoch and source; the process that publishes is known by its epoch, which a fork changes."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from .errors import TopicError
 
-__all__ = ["check_filter", "check_name", "encode_id", "matches"]
+__all__ = ["check_filter", "check_name", "decode_id", "encode_id", "matches"]
 
 _MAX_BYTES = 65_535
 _SHARED = re.compile(r"\$share/[^/]*/(?=.)", re.DOTALL)
@@ -60,6 +60,11 @@ def encode_id(name: str) -> str:
     they do in payloads (RFC 3986 section 2.1).
     """
     return _UNSAFE.sub(lambda unsafe: quote(unsafe[0], safe=""), _SURROGATE.sub("\ufffd", name))
+
+
+def decode_id(level: str) -> str:
+    """The id that ``encode_id`` made this level of."""
+    return unquote(level, errors="replace")
 
 
 def _check_text(text: str) -> None:
