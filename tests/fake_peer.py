@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import threading
 from types import TracebackType
 
 import wire
+from listener import Listener, resets_when_closed
 from wire import Packet
-
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST
 
 
 class FakePeer:
@@ -39,11 +37,10 @@ class FakePeer:
         self._reading.set()
         self._open: set[socket.socket] = set()
         self._lock = threading.RLock()
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener = Listener(self._serve, port)
         # Small, so that a peer that does not read is soon felt.
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
-        self.host, self.port = self._listener.getsockname()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        self.host, self.port = self._listener.host, self._listener.port
 
     def __enter__(self) -> FakePeer:
         return self
@@ -75,13 +72,11 @@ class FakePeer:
     def cut(self) -> None:
         """Reset every connection."""
         for client in self._clients():
+            resets_when_closed(client)
             with contextlib.suppress(OSError):
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 client.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
         self.thaw()
@@ -95,20 +90,12 @@ class FakePeer:
         with self._lock:
             return list(self._open)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                self._open.add(client)
-                self.connections += 1
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
     def _serve(self, client: socket.socket) -> None:
+        with self._lock:
+            self._open.add(client)
+            self.connections += 1
         buffer = bytearray()
-        with client, contextlib.suppress(OSError):
+        try:
             while self._reading.wait() and (data := client.recv(65_536)):
                 buffer += data
                 while packet := wire.take(buffer):
@@ -116,8 +103,9 @@ class FakePeer:
                         self.packets.append(packet)
                     if answer := self._answer(packet):
                         client.sendall(answer)
-        with self._lock:
-            self._open.discard(client)
+        finally:
+            with self._lock:
+                self._open.discard(client)
 
     def _answer(self, packet: Packet) -> bytes:
         match packet.kind:

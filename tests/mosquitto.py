@@ -34,7 +34,10 @@ class Mosquitto:
     def start(self) -> None:
         assert PROGRAM, "mosquitto is not installed"
         with (self._directory / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen([PROGRAM, "-c", str(self._configuration), "-v"], stdout=log, stderr=log)
+            # What Python ignores stays ignored: SIGXFSZ, so that a full disk is an error, as it is on real ones.
+            self._process = subprocess.Popen(
+                [PROGRAM, "-c", str(self._configuration), "-v"], stdout=log, stderr=log, restore_signals=False
+            )
         deadline = time.monotonic() + 10
         while self._process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
@@ -60,6 +63,10 @@ class Mosquitto:
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
+
+    def reload(self) -> None:
+        """Read passwords and access rules again."""
+        self._signal(signal.SIGHUP)
 
     def log(self) -> str:
         return (self._directory / "mosquitto.log").read_text(errors="replace")

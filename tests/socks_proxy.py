@@ -6,6 +6,8 @@ import contextlib
 import socket
 import threading
 
+from listener import Listener
+
 
 class SocksProxy:
     """Connects clients to wherever they ask; ``targets`` is where that was."""
@@ -13,27 +15,17 @@ class SocksProxy:
     def __init__(self) -> None:
         self.targets: list[tuple[str, int]] = []
         self._open: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.host, self.port = self._listener.getsockname()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener = Listener(self._serve)
+        self.host, self.port = self._listener.host, self._listener.port
 
     def stop(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        for end in [self._listener, *self._open]:
+        self._listener.close()
+        for end in self._open:
             end.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self._open.append(client)
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
     def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client.makefile("rb") as reader:
+        self._open.append(client)
+        with client.makefile("rb") as reader:
             reader.read(reader.read(2)[1])  # the methods offered
             client.sendall(b"\x05\x00")  # no authentication
             kind = reader.read(4)[3]
