@@ -50,6 +50,9 @@ impl Connection {
             let reading = self.reader.pump(now, core, &mut driver.session, &driver.inboxes, &self.socket.stream)?;
             driver.session.set_paused(now, matches!(reading, Reading::Paused { .. }));
             driver.session.tick(now)?;
+            if let Some(silent) = core.pulse.missed() {
+                return Err(Ended::Hung(silent));
+            }
             driver.tell(core);
             urgent |= linger_until.is_some_and(|until| Instant::now() >= until);
             let control = driver.session.control();
@@ -74,7 +77,7 @@ impl Connection {
                 Stopped::Lingering => linger_until.filter(|_| wrote == 0).or(Some(Instant::now() + LINGER)),
                 _ => None,
             };
-            let deadline = self.deadline(driver, reading, linger_until);
+            let deadline = self.deadline(core, driver, reading, linger_until);
             let interest = match (reading, stopped) {
                 (Reading::Paused { .. }, Stopped::Blocked) => Some(Interest::WRITABLE),
                 (Reading::Paused { .. }, _) => None,
@@ -92,14 +95,14 @@ impl Connection {
         }
     }
 
-    fn deadline(&self, driver: &Driver, reading: Reading, linger_until: Option<Instant>) -> Instant {
+    fn deadline(&self, core: &Core, driver: &Driver, reading: Reading, linger_until: Option<Instant>) -> Instant {
         let paused = match reading {
             Reading::Paused { until_ms } => Some(driver.instant(until_ms)),
             _ => None,
         };
         let session = driver.session.deadline().map(|at| driver.instant(at));
         let stop = driver.stopping().map(|goodbye| goodbye.until.checked_sub(CLOSING).unwrap_or(goodbye.until));
-        [paused, session, stop, linger_until]
+        [paused, session, stop, linger_until, core.pulse.deadline()]
             .into_iter()
             .flatten()
             .min()

@@ -7,11 +7,13 @@ use std::{io, mem};
 
 use parking_lot::Mutex;
 
+use crate::clock;
 use crate::config::{Config, Will};
 use crate::driver::{self, Driver};
-use crate::events::{Event, Events, Level};
+use crate::events::{Event, Events, Gap, Level};
 use crate::inbox::Inbox;
-use crate::outbox::{Outbox, Outcome};
+use crate::outbox::{Cause, Loss, Outbox, Outcome};
+use crate::pulse::Pulse;
 use crate::runtime;
 use crate::wake::Bell;
 
@@ -49,6 +51,7 @@ pub struct Core {
     pub outbox: Mutex<Outbox>,
     pub bell: Arc<Bell>,
     pub events: Events,
+    pub pulse: Pulse,
     status: Mutex<Status>,
     pub received: AtomicU64,
     inbox_dropped: [AtomicU64; InboxDrop::NAMES.len()],
@@ -77,6 +80,7 @@ impl Core {
             outbox: Mutex::new(Outbox::new(config.limits.clone())),
             events: Events::new(Arc::clone(&bell)),
             bell,
+            pulse: Pulse::default(),
             status: Mutex::default(),
             received: AtomicU64::new(0),
             inbox_dropped: Default::default(),
@@ -131,6 +135,13 @@ impl Core {
         mem::take(&mut *self.commands.lock())
     }
 
+    /// See `Pulse`.
+    pub fn beat(&self, alive: Duration) {
+        if self.pulse.beat(alive) {
+            self.bell.driver.notify_one();
+        }
+    }
+
     /// Take a tracked message back while it has not been sent: that can complete a flush or a stop, or make room.
     pub fn withdraw(&self, token: u32) -> bool {
         let withdrawn = self.outbox.lock().withdraw(token);
@@ -174,6 +185,7 @@ impl Core {
                 Outcome::GivenUp(token, why) => Event::GivenUp { token, why: why.name() },
                 Outcome::Space => Event::Space,
                 Outcome::DroppingBegan => warning("the outbound queue is full: its oldest events are dropped".into()),
+                Outcome::Lost(loss) => Event::Gap(gap(loss)),
                 Outcome::DroppingEnded(events) => {
                     warning(format!("the outbound queue has room again; {events} events were dropped"))
                 }
@@ -219,6 +231,14 @@ impl Core {
             status.last_error = Some(why.into());
         }
     }
+}
+
+/// The monotonic times of a loss as times of day.
+fn gap(loss: Loss) -> Gap {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let time = |at_ms: u32| now - f64::from(clock::now_ms().wrapping_sub(at_ms)) / 1000.0;
+    let lost = Cause::NAMES.into_iter().zip(loss.counts).filter(|(_, count)| *count > 0).collect();
+    Gap { lost, since: time(loss.since_ms), until: time(loss.until_ms), topic: loss.topic }
 }
 
 fn warning(line: String) -> Event {

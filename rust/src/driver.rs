@@ -18,6 +18,9 @@ use crate::reader::Inboxes;
 use crate::session::{Notice, Session};
 use crate::transport::{self, Socket};
 
+/// How often a driver looks whether a program that hung is alive again.
+const HANGING: Duration = Duration::from_millis(50);
+
 /// A stop that was asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Goodbye {
@@ -121,6 +124,9 @@ impl Driver {
         let mut backoff = Backoff::new(core.config.reconnect_min_delay, core.config.reconnect_max_delay);
         let mut connections = 0u32;
         loop {
+            if self.unless_stopped(core, alive(core)).await.is_none() {
+                return;
+            }
             let attempt = establish(&core.config, &identifier, will);
             let Some(established) = self.unless_stopped(core, attempt).await else {
                 return;
@@ -189,6 +195,13 @@ impl Driver {
                 () = limit => {}
             }
         }
+    }
+}
+
+/// A program that hangs is not reported alive by a new connection.
+async fn alive(core: &Core) {
+    while core.pulse.missed().is_some() {
+        sleep(HANGING).await;
     }
 }
 

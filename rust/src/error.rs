@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::packet::Malformed;
 use crate::session::Violation;
@@ -45,6 +46,7 @@ pub enum Ended {
     ByPeer,
     Takeover,
     KeepAlive,
+    Hung(Duration),
     Unexpected(&'static str),
     Malformed(String),
     TooLarge,
@@ -58,6 +60,7 @@ impl fmt::Display for Ended {
             Self::ByPeer => write!(out, "connection closed by the broker"),
             Self::Takeover => write!(out, "the broker sent DISCONNECT: another client uses this identifier"),
             Self::KeepAlive => write!(out, "no answer to PINGREQ within half a keep-alive"),
+            Self::Hung(silent) => write!(out, "the event loop has not run for {} s", silent.as_secs_f64()),
             Self::Unexpected(what) => write!(out, "the broker sent an unexpected {what}"),
             Self::Malformed(why) => write!(out, "malformed packet from the broker: {why}"),
             Self::TooLarge => write!(out, "the broker sent a packet above max_inbound_bytes"),

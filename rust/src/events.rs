@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::wake::{Bell, EVENTS};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Connected { session_present: bool },
     Failed { permanent: bool, why: String },
@@ -20,8 +20,18 @@ pub enum Event {
     GivenUp { token: u32, why: &'static str },
     Flushed { token: u32 },
     Space,
+    Gap(Gap),
     Stopped,
     Log { level: Level, line: String },
+}
+
+/// What was lost of one run's telemetry; times in Unix seconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gap {
+    pub topic: String,
+    pub lost: Vec<(&'static str, u64)>,
+    pub since: f64,
+    pub until: f64,
 }
 
 /// Python's logging levels.

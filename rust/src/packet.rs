@@ -9,7 +9,7 @@ mod outgoing;
 pub use incoming::{Incoming, Malformed, Publish, parse};
 pub use outgoing::{
     Connect, FieldTooLong, WillMessage, connect, disconnect, patch, pingreq, puback, publish, publish_size, subscribe,
-    unsubscribe,
+    topic_of, unsubscribe,
 };
 
 /// The largest remaining length that four bytes can say (MQTT 3.1.1 section 2.2.3).

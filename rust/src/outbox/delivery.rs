@@ -1,6 +1,7 @@
 //! The writer's side of an outbox: what is taken, what comes back, and how each event ends.
 
 use super::intake::TAKE_BYTES;
+use super::losses::Losses;
 use super::segment;
 use super::{Alarm, DropReason, MAX_PUBLISH_ID, Outbox, Outcome, Pending, SENT, Segment, Span};
 
@@ -94,6 +95,9 @@ impl Outbox {
             let dropped = self.counters.dropped_for(DropReason::QueueFull) - before;
             self.outcomes.push(Outcome::DroppingEnded(dropped));
         }
+        if !self.losses.is_empty() && self.is_half_empty() {
+            self.outcomes.extend(self.losses.take().map(Outcome::Lost));
+        }
     }
 
     fn is_half_empty(&self) -> bool {
@@ -148,6 +152,8 @@ impl Outbox {
             }
         }
         self.tracked.clear();
+        // Nobody is left who could tell of it.
+        self.losses = Losses::default();
         self.counters.drop_events(reason, lost);
         self.settle();
     }

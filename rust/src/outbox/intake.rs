@@ -1,7 +1,7 @@
 //! The producers' side of an outbox: what is let in, and what is dropped to make room for it.
 
 use super::segment::{self, Entry, PROCESS_BYTES, Segment};
-use super::{Alarm, DropReason, Intake, Lane, Message, OnFull, Outbox, Outcome, Rejection};
+use super::{Alarm, Cause, DropReason, Intake, Message, OnFull, Outbox, Outcome, Rejection};
 use crate::packet;
 
 /// A busy writer is woken, or a lingering one ends its wait, when a lane holds this much.
@@ -40,6 +40,10 @@ impl Outbox {
         }
         let which = usize::from(message.qos > 0);
         let Some(room) = self.admit(which, size, protected) else {
+            if self.limits.on_full != OnFull::Wait {
+                // Who waits for room tries again.
+                self.losses.note(message.topic, Cause::QueueFull, born_ms);
+            }
             return Err(self.reject(Rejection::QueueFull));
         };
         let token = if track { self.new_token() } else { 0 };
@@ -129,7 +133,11 @@ impl Outbox {
     }
 
     fn drop_oldest(&mut self) -> bool {
-        let dropped = self.lanes.iter_mut().any(Lane::drop_oldest);
+        let losses = &mut self.losses;
+        let mut note = |entry: &Entry, frame: &[u8]| {
+            losses.note(packet::topic_of(frame), Cause::QueueFull, entry.born_ms);
+        };
+        let dropped = self.lanes.iter_mut().any(|lane| lane.drop_oldest(&mut note));
         if dropped {
             if self.dropping_since.is_none() {
                 self.dropping_since = Some(self.counters.dropped_for(DropReason::QueueFull));

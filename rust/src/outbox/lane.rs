@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::segment::Segment;
+use super::segment::{Entry, Segment};
 
 /// How much there is to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,14 +83,14 @@ impl Lane {
     }
 
     /// Drop the oldest event that may be; false where there is none. A segment of which nothing,
-    /// or only the protected part, is left gives its memory back at once.
-    pub fn drop_oldest(&mut self) -> bool {
+    /// or only the protected part, is left gives its memory back at once. `lost` sees what is dropped.
+    pub fn drop_oldest(&mut self, lost: &mut impl FnMut(&Entry, &[u8])) -> bool {
         while let Some(segment) = self.segments.get_mut(self.first_droppable) {
             if !segment.droppable() {
                 self.first_droppable += 1;
                 continue;
             }
-            let dropped = segment.drop_oldest();
+            let dropped = segment.drop_oldest(lost);
             debug_assert!(dropped);
             self.live -= 1;
             if !segment.droppable() {

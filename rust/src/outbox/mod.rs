@@ -5,17 +5,20 @@ mod counters;
 mod delivery;
 mod intake;
 mod lane;
+mod losses;
 mod segment;
 mod sent;
 
 pub use counters::{Counters, DropReason, Rejection};
 pub use lane::Pending;
+pub use losses::{Cause, Loss};
 pub use segment::{Segment, forget_process_account};
 pub use sent::{MAX_PUBLISH_ID, Span};
 
 use std::collections::HashMap;
 
 use lane::Lane;
+use losses::Losses;
 use sent::InFlight;
 
 /// Stands for the segment of a tracked message that a lost connection carried.
@@ -64,7 +67,7 @@ pub struct Message<'a> {
 }
 
 /// How a tracked message ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Acknowledged(u32),
     GivenUp(u32, DropReason),
@@ -73,6 +76,8 @@ pub enum Outcome {
     DroppingBegan,
     /// The queue is half empty again; so many were dropped.
     DroppingEnded(u64),
+    /// So is it, and so much of one run's telemetry was lost.
+    Lost(Loss),
 }
 
 pub struct Outbox {
@@ -91,6 +96,7 @@ pub struct Outbox {
     space_wanted: bool,
     /// While the oldest events are dropped: how many had been dropped before.
     dropping_since: Option<u64>,
+    losses: Losses,
     counters: Counters,
     /// What this outbox has added to the process's account.
     reported: usize,
@@ -111,6 +117,7 @@ impl Outbox {
             outcomes: Vec::new(),
             space_wanted: false,
             dropping_since: None,
+            losses: Losses::default(),
             counters: Counters::default(),
             reported: 0,
         }

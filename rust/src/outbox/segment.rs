@@ -106,13 +106,14 @@ impl Segment {
         self.live > self.protected
     }
 
-    /// Give up the oldest entry that may be dropped; false where there is none.
-    pub fn drop_oldest(&mut self) -> bool {
+    /// Give up the oldest entry that may be dropped, and show it to `lost`; false where there is none.
+    pub fn drop_oldest(&mut self, lost: &mut impl FnMut(&Entry, &[u8])) -> bool {
         while let Some(entry) = self.entries.get_mut(self.cursor) {
             self.cursor += 1;
             if !entry.dead && !entry.protected {
                 entry.dead = true;
                 self.live -= 1;
+                lost(entry, frame(&self.bytes, entry));
                 return true;
             }
         }

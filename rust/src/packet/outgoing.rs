@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter};
+use std::ops::Range;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
@@ -114,11 +115,22 @@ pub fn publish(out: &mut Vec<u8>, topic: &[u8], payload: &[u8], qos: u8, retain:
 #[inline]
 pub fn patch(frame: &mut [u8], packet_id: u16, dup: bool) {
     debug_assert!(frame[0] & 0b0110 != 0, "a QoS 0 frame has no packet identifier");
-    let topic = 2 + frame[1..].iter().take_while(|&&byte| byte & 0x80 != 0).count();
-    let topic_len = usize::from(u16::from_be_bytes([frame[topic], frame[topic + 1]]));
-    let id = topic + 2 + topic_len;
+    let id = topic_range(frame).end;
     frame[id..id + 2].copy_from_slice(&packet_id.to_be_bytes());
     frame[0] = frame[0] & !first::DUP | if dup { first::DUP } else { 0 };
+}
+
+/// The topic of a PUBLISH frame made by `publish`.
+#[inline]
+pub fn topic_of(frame: &[u8]) -> &[u8] {
+    &frame[topic_range(frame)]
+}
+
+#[inline]
+fn topic_range(frame: &[u8]) -> Range<usize> {
+    let size = 2 + frame[1..].iter().take_while(|&&byte| byte & 0x80 != 0).count();
+    let topic = size + 2;
+    topic..topic + usize::from(u16::from_be_bytes([frame[size], frame[size + 1]]))
 }
 
 /// How many bytes a remaining length takes (MQTT 3.1.1 section 2.2.3).

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{IntoPyDict, PyDict, PyString};
 
 use super::inbox::{Decode, Inbox};
 use super::intake::{self, Intake};
@@ -126,6 +126,10 @@ impl Client {
         self.core.end_flush(token);
     }
 
+    fn beat(&self, alive_s: f64) {
+        self.core.beat(duration(alive_s));
+    }
+
     fn events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         self.core.events.take().into_iter().map(|event| triple(py, event)).collect()
     }
@@ -205,6 +209,10 @@ fn triple<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyAny>> {
         Event::GivenUp { token, why } => ("given_up", token, text(why.into())),
         Event::Flushed { token } => ("flushed", token, none),
         Event::Space => ("space", 0, none),
+        Event::Gap(gap) => {
+            let lost = gap.lost.into_py_dict(py)?;
+            ("gap", 0, (gap.topic, lost, gap.since, gap.until).into_pyobject(py)?.into_any())
+        }
         Event::Stopped => ("stopped", 0, none),
         Event::Log { level, line } => ("log", level as u32, text(line)),
     };

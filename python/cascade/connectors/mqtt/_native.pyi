@@ -76,6 +76,9 @@ class Client:
     def flush(self) -> int: ...
     def flush_left(self, token: int) -> int: ...
     def end_flush(self, token: int) -> None: ...
+    def beat(self, alive_s: float) -> None:
+        """The program is alive and beats again within ``alive_s`` seconds, else the connection ends; 0: no more."""
+
     def events(self) -> list[tuple[str, int, Any]]:
         """What has happened, oldest first, as ``(kind, token, detail)``."""
 

@@ -39,6 +39,7 @@ class NativeBackend:
         self.flush = client.flush
         self.flush_left = client.flush_left
         self.end_flush = client.end_flush
+        self.beat = client.beat
         self.wait = client.wait
         self.stats = client.stats
 
