@@ -32,9 +32,8 @@ async def test_a_message_arrives_as_the_vector_says(connected, peer, case):
     assert got == [(case["expect"]["topic"], bytes.fromhex(case["expect"]["payload"]))]
 
 
-@pytest.mark.parametrize("backend", ["native"])  # The fallback leaves parsing to paho.
 @pytest.mark.parametrize("case", MALFORMED, ids=named)
-async def test_a_malformed_packet_ends_the_connection_and_its_rule_is_told(connected, peer, case, backend):
+async def test_a_malformed_packet_ends_the_connection_and_its_rule_is_told(connected, peer, case):
     connector = await connected(peer)
     peer.send(bytes.fromhex(case["hex"]))
     await eventually(lambda: connector.stats().reconnects == 1)

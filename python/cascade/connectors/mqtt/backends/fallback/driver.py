@@ -283,12 +283,15 @@ class Driver:
         self.pump()
         self._check_flushed()
 
-    def suback(self, packet_id: int, code: int) -> None:
-        self._session.suback(packet_id, code, time.monotonic())
-        self._arm()
+    def suback(self, packet_id: int, codes: bytes) -> None:
+        if self._session.suback(packet_id, codes, time.monotonic()):
+            self._arm()
+        elif self._link is not None:
+            self._link.fail(reasons.unexpected("SUBACK"))
 
     def unsuback(self, packet_id: int) -> None:
-        self._session.unsuback(packet_id)
+        if not self._session.unsuback(packet_id) and self._link is not None:
+            self._link.fail(reasons.unexpected("UNSUBACK"))
 
     def pingresp(self) -> None:
         self._session.pingresp(time.monotonic())

@@ -1,12 +1,11 @@
 """One connection, made by aiomqtt and paho: the only file that knows either of them.
 
-aiomqtt turns its options into a paho client; paho dials (TLS, proxy, websockets, unix sockets),
-and encodes and decodes the packets of MQTT 3.1, 3.1.1 and 5. What this file does in their place,
-because theirs retries, blocks, or costs a system call a packet: it watches the socket, gathers
-writes, bounds and gathers reads, and keeps no message for a later connection. It relies on these
-internals of paho 2.1 and 2.2: ``_sock``, ``_sock_recv``, ``_sock_send``, ``_sock_close``,
-``_out_packet``, ``_in_packet``, ``_packet_queue``, ``_packet_handle``, ``_mid_generate``, ``_send_publish``,
-``_send_simple_command``, ``_handle_connack``, ``_handle_pingresp``, ``_handle_pubackcomp``,
+aiomqtt turns its options into a paho client; paho dials (TLS, proxy, websockets, unix sockets), and
+encodes the packets of MQTT 3.1, 3.1.1 and 5. What this file does in their place, because theirs
+retries, blocks, is lenient, or costs a system call a packet: it watches the socket, gathers writes,
+reads packets (``incoming``), and keeps no message for a later connection. It relies on these internals
+of paho 2.1 and 2.2: ``_sock``, ``_sock_recv``, ``_sock_send``, ``_sock_close``, ``_out_packet``,
+``_packet_queue``, ``_mid_generate``, ``_send_publish``, ``_send_simple_command``,
 ``_call_socket_unregister_write``; and of aiomqtt 2.4 and 2.5: ``_client``.
 """
 
@@ -28,8 +27,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from ...options import Options, Will
-from . import reasons
+from . import properties, reasons
+from .incoming import PUBACK, Ack, ConnAck, Disconnect, Incoming, Packet, PingResp, Publish, SubAck, UnsubAck
 from .lane import Message
+from .malformed import Malformed, TooLarge
 from .reasons import ConnectFailure
 
 __all__ = ["Link", "Listener", "Opened"]
@@ -37,12 +38,7 @@ __all__ = ["Link", "Listener", "Opened"]
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
 
 _VERSIONS = {"3.1": 3, "3.1.1": 4, "5": 5}
-_PUBLISH, _PUBREL, _PINGREQ, _DISCONNECT = 0x30, 0x60, 0xC0, b"\xe0\x00"
-# PUBREC and PUBCOMP answer QoS 2, which we do not send; PINGREQ is a client's.
-_NEVER_SENT_TO_US = (0x50, 0x70, 0xC0)
-# CONNACK, PUBACK, UNSUBACK, PINGRESP: bytes after the fixed header in MQTT 3.1.1.
-_LENGTHS = {0x20: 2, 0x40: 2, 0xB0: 2, 0xD0: 0}
-_CONN_REFUSED = 5
+_PINGREQ, _DISCONNECT = 0xC0, b"\xe0\x00"
 _CHUNK = 64 * 1024
 _PACKETS_A_TURN = 256
 # Keep what the kernel holds unsent short, so that telemetry does not hide control packets.
@@ -71,7 +67,7 @@ class Listener(Protocol):
     def written(self, telemetry: int) -> None:
         """Bytes were taken by the operating system, with them the last byte of so many QoS 0 messages."""
 
-    def suback(self, packet_id: int, code: int) -> None: ...
+    def suback(self, packet_id: int, codes: bytes) -> None: ...
 
     def unsuback(self, packet_id: int) -> None: ...
 
@@ -125,34 +121,28 @@ class Link:
         self._opened: asyncio.Future[Opened] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._flushed: asyncio.Future[None] | None = None
-        self._why: str | None = None
         self._attached = self._watching = self._flush_due = self._abandoned = False
-        self._paused = self._dry = self._closing = False
-        self._chunk, self._chunk_at = b"", 0
+        self._paused = self._closing = False
+        self._incoming = Incoming(
+            is_5=is_5,
+            max_bytes=options.max_inbound_bytes,
+            topic_aliases=getattr(options.properties, "TopicAliasMaximum", 0),
+        )
         self.unwritten_bytes = 0
         self.last_sent = self.last_received = 0.0
         _links.add(self)
 
     def _take_over(self) -> None:
         paho = self._paho
-        paho.on_connect = self._on_connect
-        paho.on_disconnect = self._on_disconnect
-        paho.on_message = self._on_message
-        paho.on_subscribe = lambda _c, _u, packet_id, codes, _p: self._listener.suback(packet_id, codes[0].value)
-        paho.on_unsubscribe = lambda _c, _u, packet_id, _codes, _p: self._listener.unsuback(packet_id)
-        paho.on_publish = None
+        paho.on_connect = paho.on_disconnect = paho.on_message = None
+        paho.on_subscribe = paho.on_unsubscribe = paho.on_publish = None
         paho.on_socket_open = None
         # paho calls that one under a lock that its other callbacks hold; see ``_close_socket``.
         paho.on_socket_close = None
         paho.on_socket_register_write = self._on_register_write
         paho.on_socket_unregister_write = self._on_unregister_write
         self._plain_close, paho._sock_close = paho._sock_close, self._close_socket
-        self._plain_recv, paho._sock_recv = paho._sock_recv, self._recv
-        self._plain_handle, paho._packet_handle = paho._packet_handle, self._handle
-        self._plain_connack, paho._handle_connack = paho._handle_connack, self._connack
         paho._mid_generate = self._listener.new_packet_id
-        paho._handle_pingresp = self._pingresp
-        paho._handle_pubackcomp = self._puback
 
     # Opening
 
@@ -252,29 +242,6 @@ class Link:
             self._send_disconnect()
             self._flush()
             self._end(reasons.CLOSED)
-
-    def _on_connect(self, _client: Any, _userdata: Any, flags: Any, _reason: Any, properties: Any) -> None:
-        if self._opened.done():
-            self._end("the broker sent an unexpected CONNACK")
-            return
-        # Attributes of paho's properties exist where the broker sent them (MQTT 5.0 section 3.2.2.3).
-        self._opened.set_result(
-            Opened(
-                session_present=bool(flags.session_present),
-                keepalive_s=getattr(properties, "ServerKeepAlive", self._options.keepalive_s),
-                receive_maximum=getattr(properties, "ReceiveMaximum", 65_535),
-                maximum_packet_bytes=getattr(properties, "MaximumPacketSize", 268_435_460),
-            )
-        )
-
-    def _connack(self) -> Any:
-        packet = self._paho._in_packet["packet"]
-        if packet[0] & ~1:
-            raise ValueError("reserved flags (MQTT 3.1.1 section 3.2.2.1)")
-        if len(packet) >= 2 and packet[1] and not self._opened.done():
-            self._opened.set_exception(reasons.refused(packet[1]))
-            return _CONN_REFUSED
-        return self._plain_connack()
 
     # Sending
 
@@ -389,72 +356,82 @@ class Link:
         self._loop.remove_reader(self._paho._sock.fileno())
 
     def _readable(self) -> None:
-        self._dry = False
+        """Handle what has arrived: for one turn, or until there is no more."""
         for _ in range(_PACKETS_A_TURN):
-            if self._paused or self._dry or self._gone.done() or self._closing:
+            if self._paused or self._gone.done() or self._closing:
                 return
             try:
-                self._paho.loop_read()
-            except Exception:
-                # paho 2.1 lets some decoding errors through, and a topic may not be UTF-8.
-                self._end(reasons.MALFORMED)
+                packet = self._incoming.next()
+            except Malformed as error:
+                self._protest(f"{reasons.MALFORMED}: {error}", error.code)
                 return
-        # Others have their turn; what is left in the chunk or in TLS is not announced again.
+            except TooLarge as error:
+                self._protest(reasons.TOO_LARGE, error.code)
+                return
+            if packet is not None:
+                self._handle(packet)
+                if type(packet) is ConnAck:
+                    # Who waits for it has the next turn: what comes behind is for the connection that it makes.
+                    break
+            elif not self._fill():
+                return
+        # Others have their turn; what is left in the buffer or in TLS is not announced again.
         self._loop.call_soon(self._readable)
 
-    def _recv(self, size: int) -> bytes:
-        """paho's read, from a buffer, with a bound: paho asks for the whole packet once it knows the length."""
-        if size > self._options.max_inbound_bytes:
-            self._why = reasons.TOO_LARGE
-            raise ConnectionError(self._why)
-        if self._chunk_at == len(self._chunk):
-            try:
-                self._chunk, self._chunk_at = self._plain_recv(max(_CHUNK, min(size, 4 * _CHUNK))), 0
-            except BlockingIOError:
-                self._dry = True
-                raise
-            except OSError as error:
-                self._why = reasons.of_error(error).why
-                raise
-            if not self._chunk:
-                self._why = reasons.CLOSED
-            self.last_received = self._loop.time()
-        data = self._chunk[self._chunk_at : self._chunk_at + size]
-        self._chunk_at += len(data)
-        return data
+    def _fill(self) -> bool:
+        """Read some bytes; False: there are none, or the connection has ended."""
+        try:
+            data = self._paho._sock_recv(_CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._end(reasons.of_error(error).why)
+            return False
+        if not data:
+            self._end(reasons.CLOSED)
+            return False
+        self.last_received = self._loop.time()
+        self._incoming.feed(data)
+        return True
 
-    def _handle(self) -> Any:
-        """Look at a packet before paho does, which is lenient: what is malformed ends the connection."""
-        command, length = self._paho._in_packet["command"], self._paho._in_packet["remaining_length"]
-        kind, flags = command & 0xF0, command & 0x0F
-        if kind == _DISCONNECT[0] and self._protocol != "5":
-            # Only MQTT 5 knows it in this direction, but brokers send it at a takeover.
-            self._why = reasons.TAKEOVER
-        if kind in _NEVER_SENT_TO_US or (kind == _PUBLISH and flags & 0b1110 == 0b1000):
-            raise ValueError("an answer to nothing, or DUP at QoS 0 (MQTT 3.1.1 section 3.3.1.1)")
-        if kind != _PUBLISH and flags != (2 if kind == _PUBREL else 0):
-            raise ValueError("reserved flags (MQTT 3.1.1 section 2.2.2)")
-        if kind in _LENGTHS and self._protocol != "5" and length != _LENGTHS[kind]:
-            raise ValueError("wrong length")
-        return self._plain_handle()
+    def _handle(self, packet: Packet) -> None:
+        listener = self._listener
+        match packet:
+            case ConnAck() if not self._opened.done():
+                self._open_by(packet)
+            case _ if not self._opened.done():
+                self._end(reasons.unexpected("packet before CONNACK"))
+            case Publish() if packet.qos < 2:
+                listener.received(*packet)
+            case Ack(kind=kind) if kind == PUBACK:
+                listener.acknowledged(packet.packet_id, packet.code)
+            case SubAck():
+                listener.suback(packet.packet_id, packet.codes)
+            case UnsubAck():
+                listener.unsuback(packet.packet_id)
+            case PingResp():
+                listener.pingresp()
+            case Disconnect():
+                self._end(reasons.disconnected(packet.code) if self._protocol == "5" else reasons.TAKEOVER)
+            case ConnAck():
+                self._end(reasons.unexpected("CONNACK"))
+            case _:
+                self._end(reasons.unexpected("packet of QoS 2"))
 
-    def _on_message(self, _client: Any, _userdata: Any, message: Any) -> None:
-        topic = message.topic
-        if "+" in topic or "#" in topic or "\0" in topic or (message.qos and not message.mid):
-            raise ValueError("a PUBLISH that no client could have sent (MQTT 3.1.1 section 3.3.2)")
-        self._listener.received(
-            topic, bytes(message.payload), message.qos, bool(message.retain), bool(message.dup), message.mid
+    def _open_by(self, connack: ConnAck) -> None:
+        if connack.code:
+            self._opened.set_exception(reasons.refused(connack.code))
+            self._end(reasons.CLOSED)
+            return
+        said = connack.properties
+        self._opened.set_result(
+            Opened(
+                session_present=connack.session_present,
+                keepalive_s=said.get(properties.SERVER_KEEP_ALIVE, self._options.keepalive_s),
+                receive_maximum=said.get(properties.RECEIVE_MAXIMUM, 65_535),
+                maximum_packet_bytes=said.get(properties.MAXIMUM_PACKET_SIZE, 268_435_460),
+            )
         )
-
-    def _puback(self, _command: str) -> int:
-        packet = self._paho._in_packet["packet"]
-        code = packet[2] if len(packet) > 2 else 0
-        self._listener.acknowledged(packet[0] << 8 | packet[1], code)
-        return 0
-
-    def _pingresp(self) -> int:
-        self._listener.pingresp()
-        return 0
 
     # The end
 
@@ -502,12 +479,12 @@ class Link:
         if sock is not None:
             socket.close(self._socket().detach())
 
-    def _on_disconnect(self, _client: Any, _userdata: Any, flags: Any, reason: Any, _properties: Any) -> None:
-        if flags.is_disconnect_packet_from_server:
-            self._end(f"{reasons.CLOSED}: {str(reason).lower()}" if reason.value else reasons.CLOSED)
-        else:
-            # paho has closed it: because of a read that failed, or of what was read.
-            self._end(self._why or reasons.MALFORMED)
+    def _protest(self, why: str, code: int) -> None:
+        """End the connection for what the broker sent; MQTT 5 tells it the reason (MQTT 5.0 section 4.13)."""
+        if self._protocol == "5" and self._opened.done() and not self._paho._out_packet:
+            with contextlib.suppress(OSError):
+                self._paho._sock_send(bytes((_DISCONNECT[0], 1, code)))
+        self._end(why)
 
     def _close_socket(self) -> None:
         """paho's way to close, wherever it comes from: the loop forgets the descriptor first."""

@@ -15,8 +15,10 @@ __all__ = [
     "TIMED_OUT",
     "TOO_LARGE",
     "ConnectFailure",
+    "disconnected",
     "of_error",
     "refused",
+    "unexpected",
 ]
 
 CLOSED = "connection closed by the broker"
@@ -48,6 +50,37 @@ _REASON_CODES = {
     0x97: ("quota exceeded", False),
     0x9F: ("connection rate exceeded", False),
 }
+# DISCONNECT reason codes (MQTT 5.0 section 3.14.2.1).
+_DISCONNECT_CODES = {
+    0x80: "unspecified error",
+    0x81: "malformed packet",
+    0x82: "protocol error",
+    0x83: "implementation specific error",
+    0x87: "not authorized",
+    0x89: "server busy",
+    0x8B: "server shutting down",
+    0x8C: "bad authentication method",
+    0x8D: "keep alive timeout",
+    0x8E: "session taken over",
+    0x8F: "topic filter invalid",
+    0x90: "topic name invalid",
+    0x93: "receive maximum exceeded",
+    0x94: "topic alias invalid",
+    0x95: "packet too large",
+    0x96: "message rate too high",
+    0x97: "quota exceeded",
+    0x98: "administrative action",
+    0x99: "payload format invalid",
+    0x9A: "retain not supported",
+    0x9B: "qos not supported",
+    0x9C: "use another server",
+    0x9D: "server moved",
+    0x9E: "shared subscription not supported",
+    0x9F: "connection rate exceeded",
+    0xA0: "maximum connect time",
+    0xA1: "subscription identifiers not supported",
+    0xA2: "wildcard subscription not supported",
+}
 _ERRNOS = {
     errno.ENETUNREACH: "network unreachable",
     errno.EHOSTUNREACH: "host unreachable",
@@ -71,6 +104,16 @@ def refused(code: int) -> ConnectFailure:
     """A CONNACK other than success. Old brokers answer MQTT 5 with return code 1."""
     why, permanent = (_RETURN_CODES | _REASON_CODES).get(code, (f"refused with the reserved code {code}", False))
     return ConnectFailure(why, permanent=permanent, version=code in (0x01, 0x84))
+
+
+def disconnected(code: int) -> str:
+    """A DISCONNECT from a broker of MQTT 5."""
+    return f"{CLOSED}: {_DISCONNECT_CODES.get(code, f'reason code 0x{code:02x}')}" if code else CLOSED
+
+
+def unexpected(what: str) -> str:
+    """A packet that is well formed, and that the broker must not send now."""
+    return f"the broker sent an unexpected {what}"
 
 
 def of_error(error: BaseException) -> ConnectFailure:

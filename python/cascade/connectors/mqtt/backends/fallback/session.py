@@ -75,6 +75,8 @@ class Session:
         self._wire: Wire | None = None
         self._rounds: dict[int, _Round] = {}
         self._unsubscribing: dict[int, tuple[int, float]] = {}
+        # Sent on this connection and not answered, some of them long ago.
+        self._unanswered: set[int] = set()
         self._keepalive_s = 0.0
         self._pings_sent = self._pings_answered = 0
         self._ping_since: float | None = None
@@ -96,6 +98,7 @@ class Session:
         """The connection is gone, and with it what belonged to it alone."""
         self._wire = None
         self._rounds.clear()
+        self._unanswered.clear()
         for subscription, _ in self._unsubscribing.values():
             self._emit("unsubscribed", subscription, None)
         self._unsubscribing.clear()
@@ -118,7 +121,9 @@ class Session:
                 round_.members.remove(inbox)
         last = all(other.topic_filter != inbox.topic_filter for other in self._members.values())
         if self._wire is not None and last:
-            self._unsubscribing[self._wire.unsubscribe(inbox.topic_filter)] = subscription, now
+            packet_id = self._wire.unsubscribe(inbox.topic_filter)
+            self._unsubscribing[packet_id] = subscription, now
+            self._unanswered.add(packet_id)
         else:
             self._emit("unsubscribed", subscription, None)
         return inbox
@@ -145,17 +150,31 @@ class Session:
             self._routes[topic] = found
         return found
 
-    def suback(self, packet_id: int, code: int, now: float) -> None:
+    def suback(self, packet_id: int, codes: bytes, now: float) -> bool:
+        """SUBACK came, with a code for each filter; False: it answers nothing that was asked."""
+        if packet_id not in self._unanswered or packet_id in self._unsubscribing or len(codes) != 1:
+            return False
+        self._unanswered.discard(packet_id)
         round_ = self._rounds.get(packet_id)
-        if round_ is None or round_.granted_at is not None:
-            return
+        if round_ is None:
+            # It took longer than anybody waited.
+            return True
         round_.granted_at = now
         for inbox in round_.members:
-            self._emit("subscribed", inbox.subscription, min(code, REFUSED))
-        if code >= REFUSED:
+            self._emit("subscribed", inbox.subscription, min(codes[0], REFUSED))
+        if codes[0] >= REFUSED:
             del self._rounds[packet_id]
+        return True
 
-    def unsuback(self, packet_id: int) -> None:
+    def unsuback(self, packet_id: int) -> bool:
+        """UNSUBACK came; False: it answers nothing that was asked."""
+        if packet_id not in self._unanswered or packet_id in self._rounds:
+            return False
+        self._unanswered.discard(packet_id)
+        self._finish_unsubscribe(packet_id)
+        return True
+
+    def _finish_unsubscribe(self, packet_id: int) -> None:
         subscription, _ = self._unsubscribing.pop(packet_id, (None, 0.0))
         if subscription is not None:
             self._emit("unsubscribed", subscription, None)
@@ -182,7 +201,7 @@ class Session:
         self._finish_rounds(now)
         for packet_id, (_, sent_at) in list(self._unsubscribing.items()):
             if now >= sent_at + self._timeout_s:
-                self.unsuback(packet_id)
+                self._finish_unsubscribe(packet_id)
         if not self._keepalive_s or self._wire is None:
             return True
         if now < self._keepalive_due(idle_since, paused):
@@ -228,6 +247,7 @@ class Session:
         assert self._wire is not None
         qos = max(inbox.qos for inbox in self._members.values() if inbox.topic_filter == topic_filter)
         packet_id = self._wire.subscribe(topic_filter, qos)
+        self._unanswered.add(packet_id)
         self._rounds[packet_id] = _Round(topic_filter, members, self._pings_sent + 1, now)
 
     def _ping(self, now: float) -> None:
