@@ -226,14 +226,11 @@ def test_nothing_is_accepted_before_open_and_after_close():
     assert outbox.snapshot(0.0)["rejected"] == {"not_connected": 1, "closed": 1}
 
 
-def test_an_episode_of_dropping_is_two_lines():
+def test_an_episode_of_dropping_is_told_once():
     desk = Desk()
     for _ in range(100):
         desk.add()
     batch = take(desk)
     desk.outbox.written(len(batch))
-    lines = [detail for kind, _, detail in desk.emitted if kind == "log"]
-    assert lines == [
-        "the outbound queue is full: its oldest events are dropped",
-        "the outbound queue has room again; 81 events were dropped",
-    ]
+    told = [(kind, detail) for kind, _, detail in desk.emitted if kind in ("full", "drained")]
+    assert told == [("full", None), ("drained", 81)]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import time
 from collections import deque
 from typing import Literal
 
 from .options import Options
 
 __all__ = ["Journal", "State"]
+
+_EPISODE_S = 10.0
 
 State = Literal["connecting", "connected", "disconnected", "closing", "closed"]
 
@@ -26,6 +29,10 @@ class Journal:
         self._untold: deque[State] = deque()
         self._trouble = False
         self._hopeless = False
+        self._lost_at: float | None = None
+        self._full_at: float | None = None
+        self._full_is_told = False
+        self._untold_drops = 0
         self._warned_of_plain_text = False
 
     @property
@@ -40,9 +47,14 @@ class Journal:
             self._logger.warning("user name and password go to %s in plain text: no TLS is set", self._place)
         self._untold.append("connecting")
 
-    def connected(self, protocol: str) -> None:
+    def connected(self, protocol: str, waiting: int) -> None:
+        """``waiting``: how many events have not been sent, or not been acknowledged."""
         self._trouble = self._hopeless = False
-        self._logger.info("connected to %s (MQTT %s, %s)", self._place, protocol, self._backend)
+        again = ""
+        if self._lost_at is not None:
+            again = f" again after {time.monotonic() - self._lost_at:.1f} s, {waiting} events wait"
+            self._lost_at = None
+        self._logger.info("connected to %s (MQTT %s, %s)%s", self._place, protocol, self._backend, again)
         self._untold.append("connected")
 
     def failed(self, why: str, *, permanent: bool, somebody_waits: bool) -> None:
@@ -52,12 +64,34 @@ class Journal:
         level = logging.WARNING if new and not somebody_waits else logging.DEBUG
         self._logger.log(level, "cannot connect to %s: %s; trying again", self._place, why)
 
-    def lost(self, why: str) -> None:
+    def lost(self, why: str, waiting: int) -> None:
         self._trouble = True
-        self._logger.warning("connection to %s lost: %s; reconnecting", self._place, why)
+        self._lost_at = time.monotonic()
+        self._logger.warning("connection to %s lost: %s; reconnecting, %d events wait", self._place, why, waiting)
         self._untold.append("disconnected")
 
+    def full(self) -> None:
+        """Dropping has begun. A queue that fills up again and again is one line in ten seconds."""
+        now = time.monotonic()
+        self._full_is_told = self._full_at is None or now - self._full_at >= _EPISODE_S
+        if self._full_is_told:
+            self._full_at = now
+            more = f"; {self._untold_drops} were since the last line" if self._untold_drops else ""
+            self._logger.warning("the outbound queue is full: its oldest events are dropped%s", more)
+            self._untold_drops = 0
+
+    def drained(self, dropped: int) -> None:
+        """Dropping has ended, after so many."""
+        if self._full_is_told:
+            self._logger.warning("the outbound queue has room again; %d events were dropped", dropped)
+        else:
+            self._untold_drops += dropped
+
     def closed(self) -> None:
+        if self._untold_drops:
+            self._logger.warning("%d more events were dropped from a full queue", self._untold_drops)
+            self._untold_drops = 0
+        self._lost_at = self._full_at = None
         self._logger.debug("connection to %s closed", self._place)
         self._untold.append("closed")
 

@@ -18,7 +18,7 @@ from . import process
 from .backends.base import Backend, Event
 from .completions import Completions
 from .errors import ConnectError
-from .gaps import gap_message
+from .gaps import Gaps
 from .incarnation import Incarnation
 from .journal import Journal, State
 from .options import Options
@@ -63,7 +63,7 @@ class Link:
         self.attempt: Attempt | None = None
         self.retries = 0
         self._presence = Presence(options)
-        self._incarnation = incarnation
+        self._gaps = Gaps(self.backend, incarnation, wanted=options.gap_events)
         self._pulse = Pulse(options, self.backend, incarnation, self.stats)
         # Whoever opens or closes does so alone; re-entrant, since the garbage collector may come in between.
         self._changing = threading.RLock()
@@ -111,6 +111,7 @@ class Link:
             deadline = time.monotonic() + timeout_s
             if self.state == "closed" or (self.state == "closing" and deadline >= self._closed_by):
                 return
+            self._gaps.tell()
             if goodbye and self.state == "connected":
                 self._announce(self._presence.goodbye())
             self.state, self._closed_by = "closing", deadline
@@ -165,6 +166,7 @@ class Link:
                 raise ConnectError(f"the event loop cannot be woken: {error}") from error
             self._loop = running
             self._pulse.start(running)
+            self._gaps.attach(running)
             self.drain()
         self._serve(running)
 
@@ -177,6 +179,7 @@ class Link:
         if self._loop is not None:
             self._loop = None
             self._pulse.stop()
+            self._gaps.detach()
             self.backend.detach()
 
     # Subscriptions
@@ -255,8 +258,12 @@ class Link:
             case "space":
                 self.refusals.forget("queue_full")
                 self.completions.settle("space")
+            case "full":
+                self.journal.full()
+            case "drained":
+                self.journal.drained(detail)
             case "gap":
-                self._tell_gap(*detail)
+                self._gaps.add(*detail)
             case "log":
                 self.logger.log(token, "%s", detail)
             case "stopped":
@@ -282,7 +289,7 @@ class Link:
         if kind == "connected":
             self.state = "connected"
             self.refusals.forget()
-            self.journal.connected(detail)
+            self.journal.connected(detail, self._waiting())
             self._announce(self._presence.birth())
             if attempt is not None:
                 attempt.succeeded = True
@@ -290,7 +297,7 @@ class Link:
         elif kind == "disconnected":
             self.state = "disconnected"
             self.refusals.forget()
-            self.journal.lost(detail)
+            self.journal.lost(detail, self._waiting())
         elif kind == "failed":
             required = attempt is not None and self.options.first_connect == "require"
             self.journal.failed(detail, permanent=bool(token), somebody_waits=required)
@@ -321,10 +328,9 @@ class Link:
             self.attempt = None
             self.completions.settle("attempt")
 
-    def _tell_gap(self, topic: str, lost: dict[str, int], since: float, until: float) -> None:
-        message = gap_message(self._incarnation, topic, lost, since, until) if self.options.gap_events else None
-        if message is not None:
-            self.backend.publish(topic, message, 0, False, True)
+    def _waiting(self) -> int:
+        stats = self.backend.stats()
+        return stats["queued_events"] + stats["in_flight"]
 
     def _announce(self, messages: Iterator[tuple[str, Any]]) -> None:
         for topic, payload in messages:

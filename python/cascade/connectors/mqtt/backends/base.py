@@ -47,6 +47,8 @@ class Event(NamedTuple):
     ``given_up``      publish token       reason of the drop
     ``flushed``       flush token         None
     ``space``         0                   None: the queue was full and has room again
+    ``full``          0                   None: from here on the oldest events are dropped
+    ``drained``       0                   how many were, now that the queue is half empty again
     ``gap``           0                   ``(topic, {reason: count}, since, until)``: events of this
                                           telemetry topic that were lost while the queue was full;
                                           Unix times in seconds
