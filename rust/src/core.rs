@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::clock;
 use crate::config::{Config, Will};
 use crate::driver::{self, Driver};
-use crate::events::{Event, Events, Gap, Level};
+use crate::events::{Event, Events, Gap};
 use crate::inbox::Inbox;
 use crate::outbox::{Cause, Loss, Outbox, Outcome};
 use crate::pulse::Pulse;
@@ -184,11 +184,9 @@ impl Core {
                 Outcome::Acknowledged(token) => Event::Acknowledged { token },
                 Outcome::GivenUp(token, why) => Event::GivenUp { token, why: why.name() },
                 Outcome::Space => Event::Space,
-                Outcome::DroppingBegan => warning("the outbound queue is full: its oldest events are dropped".into()),
+                Outcome::DroppingBegan => Event::Full,
                 Outcome::Lost(loss) => Event::Gap(gap(loss)),
-                Outcome::DroppingEnded(events) => {
-                    warning(format!("the outbound queue has room again; {events} events were dropped"))
-                }
+                Outcome::DroppingEnded(dropped) => Event::Drained { dropped },
             });
         }
         let mut flushes = self.flushes.lock();
@@ -239,10 +237,6 @@ fn gap(loss: Loss) -> Gap {
     let time = |at_ms: u32| now - f64::from(clock::now_ms().wrapping_sub(at_ms)) / 1000.0;
     let lost = Cause::NAMES.into_iter().zip(loss.counts).filter(|(_, count)| *count > 0).collect();
     Gap { lost, since: time(loss.since_ms), until: time(loss.until_ms), topic: loss.topic }
-}
-
-fn warning(line: String) -> Event {
-    Event::Log { level: Level::Warning, line }
 }
 
 #[cfg(test)]

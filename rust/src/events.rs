@@ -20,6 +20,8 @@ pub enum Event {
     GivenUp { token: u32, why: &'static str },
     Flushed { token: u32 },
     Space,
+    Full,
+    Drained { dropped: u64 },
     Gap(Gap),
     Stopped,
     Log { level: Level, line: String },

@@ -209,6 +209,8 @@ fn triple<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyAny>> {
         Event::GivenUp { token, why } => ("given_up", token, text(why.into())),
         Event::Flushed { token } => ("flushed", token, none),
         Event::Space => ("space", 0, none),
+        Event::Full => ("full", 0, none),
+        Event::Drained { dropped } => ("drained", 0, number(dropped)?),
         Event::Gap(gap) => {
             let lost = gap.lost.into_py_dict(py)?;
             ("gap", 0, (gap.topic, lost, gap.since, gap.until).into_pyobject(py)?.into_any())
