@@ -1,4 +1,4 @@
-"""Prefork workers and plain threads: everything that works without an event loop."""
+"""Plain threads: everything that works without an event loop."""
 
 from __future__ import annotations
 
@@ -14,23 +14,9 @@ from mosquitto import free_port
 from waiting import eventually, eventually_blocking
 
 
-@pytest.fixture
-def opened(backend):
-    made: list[MqttConnector] = []
-
-    def make(to, **options):
-        made.append(MqttConnector(to.host, to.port, backend=backend, **options))
-        made[-1].open(10)
-        return made[-1]
-
-    yield make
-    for connector in made:
-        connector.close(0.2)
-
-
-def test_open_publish_flush_close(opened, broker, new_observer, prefix):
+def test_open_publish_flush_close(connected_here, broker, new_observer, prefix):
     observer = new_observer(broker, f"{prefix}/#")
-    connector = opened(broker)
+    connector = connected_here(broker)
     assert connector.stats().connected
     for number in range(1_000):
         assert connector.publish_nowait(f"{prefix}/{number % 2}", {"n": number}, qos=number % 2)
@@ -42,8 +28,8 @@ def test_open_publish_flush_close(opened, broker, new_observer, prefix):
     eventually_blocking(lambda: len(observer.seen) == 1_000)
 
 
-def test_close_flushes_and_says_goodbye(opened, peer):
-    connector = opened(peer)
+def test_close_flushes_and_says_goodbye(connected_here, peer):
+    connector = connected_here(peer)
     for number in range(500):
         connector.publish_nowait("t", str(number), qos=1)
     connector.close(10)
@@ -52,8 +38,8 @@ def test_close_flushes_and_says_goodbye(opened, peer):
     eventually_blocking(lambda: len(peer.of(wire.DISCONNECT)) == 1)
 
 
-def test_open_again_after_close(opened, peer):
-    connector = opened(peer)
+def test_open_again_after_close(connected_here, peer):
+    connector = connected_here(peer)
     connector.close()
     connector.open(10)
     connector.publish_nowait("t", "x", qos=1)
@@ -68,16 +54,16 @@ def test_open_where_nobody_listens(backend):
     connector.close()
 
 
-def test_flush_says_what_is_left(opened, peer):
+def test_flush_says_what_is_left(connected_here, peer):
     peer.puback = False
-    connector = opened(peer)
+    connector = connected_here(peer)
     for _ in range(3):
         connector.publish_nowait("t", "x", qos=1)
     assert connector.flush(0.2) == 3
 
 
-def test_from_threads(opened, peer):
-    connector = opened(peer)
+def test_from_threads(connected_here, peer):
+    connector = connected_here(peer)
 
     def work(name: int) -> None:
         for number in range(200):
@@ -98,8 +84,8 @@ async def test_open_in_a_running_loop_is_a_mistake_that_is_named(backend, peer):
         connector.open(1)
 
 
-def test_opened_here_and_used_in_a_loop(opened, peer):
-    connector = opened(peer)
+def test_opened_here_and_used_in_a_loop(connected_here, peer):
+    connector = connected_here(peer)
     got: list[object] = []
 
     async def use() -> None:
