@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import wire
+from cascade.connectors.mqtt.cli.watch import line
 from commands import cascade_mqtt, running
 from mosquitto import free_port
 from waiting import eventually, eventually_blocking
@@ -181,6 +183,24 @@ def test_watch_as_json_prints_events_alone(backend, embedded_broker, prefix, kep
         code, _ = watch.ctrl_c()
     assert code == 0
     assert [json.loads(line) for line in watch.lines] == [kept_event]
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ({"type": "TaskStateEvent", "task_id": "t-1", "state": "RUNNING"}, "RUNNING    t-1"),
+        ({"type": "LifecycleEvent", "event": "ENGINE_STARTED"}, "ENGINE_STARTED"),
+        (
+            {"type": "ResourceEvent", "resource_name": "gpu", "action": "ACQUIRE", "current_usage": 2},
+            "ACQUIRE  gpu  in use 2",
+        ),
+        ({"type": "GapEvent", "lost": {"queue_full": 7}}, "LOST       7 queue_full"),
+        ({"type": "Unheard", "of": 1}, '{"type": "Unheard", "of": 1}'),
+    ],
+)
+def test_watch_says_each_kind_of_event_in_words(body, shown):
+    plain = re.sub(r"\x1b\[\d*m", "", line({**EVENT, "body": body}))
+    assert plain.endswith(f"node-1  {shown}")
 
 
 def test_watch_ends_quietly_when_its_reader_has_left(embedded_broker, prefix, kept_event):

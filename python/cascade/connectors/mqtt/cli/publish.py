@@ -18,7 +18,7 @@ __all__ = ["publish"]
 def publish(
     topic: Annotated[str, typer.Argument(help="Where to.", show_default=False)],
     payload: Annotated[str, typer.Argument(help="The bytes to send; - reads them from stdin.", show_default=False)],
-    qos: Annotated[int, typer.Option(help="1 waits for the broker's acknowledgement.", min=0, max=1)] = 1,
+    qos: Annotated[int, typer.Option(help="1 and 2 wait for the broker's acknowledgement.", min=0, max=2)] = 1,
     retain: Annotated[bool, typer.Option("--retain", help="The broker keeps it for who comes later.")] = False,
     broker: BrokerOption = "127.0.0.1:1883",
     username: UsernameOption = None,

@@ -95,6 +95,9 @@ def _what(body: Mapping[str, Any]) -> str:
         case {"type": "ResourceEvent"}:
             usage = _printable(body.get("current_usage"))
             return f"{_printable(body.get('action'))}  {_printable(body.get('resource_name'))}  in use {usage}"
+        case {"type": "GapEvent", "lost": dict() as lost}:
+            counts = ", ".join(f"{count} {_printable(reason)}" for reason, count in lost.items())
+            return f"{typer.style('LOST', fg=typer.colors.RED)}       {_printable(counts)}"
     return _printable(json.dumps(body, ensure_ascii=False))
 
 
