@@ -1,16 +1,17 @@
 //! One established connection: its turns of reading, timers and writing, and its polite end.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::core::Core;
 use crate::driver::{Driver, Goodbye};
 use crate::error::Ended;
 use crate::reader::{Reader, Reading};
-use crate::transport::Socket;
+use crate::transport::Stream;
 use crate::writer::{Stopped, Writer};
 
 /// How long a busy writer waits for more before it writes a little.
@@ -18,15 +19,15 @@ const LINGER: Duration = Duration::from_millis(1);
 /// The end of a stop's time that is kept for DISCONNECT and for reading what still arrives.
 const CLOSING: Duration = Duration::from_millis(250);
 
-pub struct Connection {
-    socket: Socket,
+pub struct Connection<S> {
+    stream: S,
     reader: Reader,
     writer: Writer,
 }
 
-impl Connection {
-    pub fn new(socket: Socket, leftover: Vec<u8>) -> Self {
-        Self { socket, reader: Reader::new(leftover), writer: Writer::default() }
+impl<S: Stream> Connection<S> {
+    pub fn new(stream: S, leftover: Vec<u8>) -> Self {
+        Self { stream, reader: Reader::new(leftover), writer: Writer::default() }
     }
 
     /// Move what there is to move until the connection ends: an error, or `Ok` after a stop.
@@ -47,7 +48,7 @@ impl Connection {
         loop {
             driver.obey(core);
             let now = driver.now_ms();
-            let reading = self.reader.pump(now, core, &mut driver.session, &driver.inboxes, &self.socket.stream)?;
+            let reading = self.reader.pump(now, core, &mut driver.session, &driver.inboxes, &self.stream)?;
             driver.session.set_paused(now, matches!(reading, Reading::Paused { .. }));
             driver.session.tick(now)?;
             if let Some(silent) = core.pulse.missed() {
@@ -56,7 +57,7 @@ impl Connection {
             driver.tell(core);
             urgent |= linger_until.is_some_and(|until| Instant::now() >= until);
             let control = driver.session.control();
-            let (stopped, wrote) = self.writer.pump(core, control, &self.socket.stream, urgent)?;
+            let (stopped, wrote) = self.writer.pump(core, control, &self.stream, urgent)?;
             urgent = false;
             if wrote > 0 {
                 driver.session.sent(now);
@@ -65,7 +66,7 @@ impl Connection {
             if let Some(goodbye) = driver.stopping()
                 && (Instant::now() + CLOSING >= goodbye.until || core.outbox.lock().is_empty())
             {
-                self.close(driver, goodbye).await;
+                self.close(core, driver, goodbye).await;
                 return Ok(());
             }
             if stopped == Stopped::TurnOver || reading == Reading::TurnOver {
@@ -87,7 +88,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = core.bell.driver.notified() => urgent = stopped == Stopped::Idle,
-                ready = self.socket.stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => {
+                ready = self.stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => {
                     ready?;
                 }
                 () = sleep_until(deadline) => {}
@@ -111,37 +112,40 @@ impl Connection {
 
     /// DISCONNECT if asked for, the end of our side, then read and discard until the broker closes:
     /// closing with unread input resets the connection, and that destroys what was sent.
-    async fn close(&mut self, driver: &mut Driver, goodbye: Goodbye) {
-        let _ = timeout_at(goodbye.until, async {
-            if goodbye.polite && self.writer.at_boundary() {
+    async fn close(&mut self, core: &Core, driver: &mut Driver, goodbye: Goodbye) {
+        // Nothing follows DISCONNECT (MQTT 3.1.1 section 3.14.4), least of all events counted as written.
+        let mut farewell = Vec::new();
+        if self.writer.at_boundary() {
+            if goodbye.polite {
                 driver.session.goodbye();
             }
-            let control = driver.session.control();
-            // Nothing follows DISCONNECT (MQTT 3.1.1 section 3.14.4), least of all events counted as written.
-            while self.writer.at_boundary() && !control.is_empty() {
-                match self.writer.write_control(control, &self.socket.stream) {
-                    Ok(_) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                        self.socket.stream.writable().await.ok()?;
-                    }
-                    Err(_) => return None,
+            farewell.append(driver.session.control());
+        }
+        driver.within_stop(core, self.end(farewell)).await;
+    }
+
+    async fn end(&mut self, mut farewell: Vec<u8>) -> io::Result<()> {
+        while !farewell.is_empty() {
+            match self.writer.write_control(&mut farewell, &self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stream.ready(Interest::WRITABLE).await?
                 }
+                wrote => drop(wrote?),
             }
-            socket2::SockRef::from(&self.socket.stream).shutdown(std::net::Shutdown::Write).ok()?;
-            let mut discarded = Vec::with_capacity(16 * 1024);
-            loop {
-                discarded.clear();
-                match self.socket.stream.try_read_buf(&mut discarded) {
-                    Ok(0) => return Some(()),
-                    // A peer that sends without end must not outlast the time-out, nor hold up other connectors.
-                    Ok(_) => yield_now().await,
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                        self.socket.stream.readable().await.ok()?;
-                    }
-                    Err(_) => return None,
+        }
+        self.stream.shutdown_write()?;
+        let mut discarded = Vec::with_capacity(16 * 1024);
+        loop {
+            discarded.clear();
+            match self.stream.try_read_buf(&mut discarded) {
+                Ok(0) => return Ok(()),
+                // A peer that sends without end must not outlast the time-out, nor hold up other connectors.
+                Ok(_) => yield_now().await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.stream.ready(Interest::READABLE).await?
                 }
+                Err(error) => return Err(error),
             }
-        })
-        .await;
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{io, mem};
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use crate::clock;
 use crate::config::{Config, Will};
@@ -15,6 +16,7 @@ use crate::inbox::Inbox;
 use crate::outbox::{Cause, Loss, Outbox, Outcome};
 use crate::pulse::Pulse;
 use crate::runtime;
+use crate::transport::{Network, Tcp};
 use crate::wake::Bell;
 
 /// What the handle asks of the driver.
@@ -93,16 +95,20 @@ impl Core {
 
     /// Queue events from now on, and dial until a stop.
     pub fn start(self: &Arc<Self>, will: Option<Will>) -> io::Result<()> {
-        let handle = runtime::handle()?;
+        self.start_on(&runtime::handle()?, Tcp::default(), will);
+        Ok(())
+    }
+
+    /// The same on a runtime and a network of the caller's.
+    pub fn start_on(self: &Arc<Self>, runtime: &Handle, network: impl Network, will: Option<Will>) {
         self.outbox.lock().open();
         let mut rest = self.rest.lock();
         // A stop that was hurried while it ended: it is over, and not meant for this start.
         self.commands.lock().retain(|command| !matches!(command, Command::Stop { .. }));
         rest.start = Some(will);
         if let Some(driver) = rest.driver.take() {
-            handle.spawn(driver::run(Arc::clone(self), driver));
+            runtime.spawn(driver::run(Arc::clone(self), driver, network));
         }
-        Ok(())
     }
 
     /// The start that was asked for, or the driver is put to rest: then it ends.

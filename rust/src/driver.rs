@@ -1,9 +1,13 @@
 //! What owns one connection after another: dials, waits, dials again, and obeys its handle.
 
-use std::future::Future;
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
+use tokio::io::Interest;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
 use crate::backoff::Backoff;
@@ -16,7 +20,7 @@ use crate::outbox::DropReason;
 use crate::packet::{self, Connect, Incoming, WillMessage};
 use crate::reader::Inboxes;
 use crate::session::{Notice, Session};
-use crate::transport::{self, Socket};
+use crate::transport::{Network, Stream};
 
 /// How often a driver looks whether a program that hung is alive again.
 const HANGING: Duration = Duration::from_millis(50);
@@ -37,9 +41,12 @@ pub struct Driver {
 }
 
 /// Serve one start after another until there is none.
-pub async fn run(core: Arc<Core>, mut driver: Box<Driver>) {
+pub async fn run<N: Network>(core: Arc<Core>, mut driver: Box<Driver>, mut network: N) {
     while let Some((mut awake, will)) = core.next_start(driver) {
-        awake.serve(&core, will.as_ref()).await;
+        let served = unwinding_caught(awake.serve(&core, &mut network, will.as_ref())).await;
+        if let Err(panic) = served {
+            awake.broke(&core, words(panic.as_ref()));
+        }
         awake.stop = None;
         core.outbox.lock().discard(DropReason::Closed);
         core.set_disconnected(None);
@@ -47,6 +54,21 @@ pub async fn run(core: Arc<Core>, mut driver: Box<Driver>) {
         core.events.push(Event::Stopped);
         driver = awake;
     }
+}
+
+/// A mistake of ours must not leave those who wait for this connector waiting for ever.
+async fn unwinding_caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic")
 }
 
 impl Driver {
@@ -119,7 +141,21 @@ impl Driver {
         }
     }
 
-    async fn serve(&mut self, core: &Core, will: Option<&Will>) {
+    /// What served this start has panicked: it ends here, and the next one may do better.
+    fn broke(&mut self, core: &Core, what: &str) {
+        let why = format!("internal error: {what}");
+        core.outbox.lock().close();
+        core.events.push(Event::Log { level: Level::Error, line: format!("the connector stops: {why}") });
+        core.events.push(match core.status().connected_since {
+            Some(_) => Event::Disconnected { why: why.clone() },
+            None => Event::Failed { permanent: true, why: why.clone() },
+        });
+        core.set_disconnected(Some(&why));
+        self.session.disconnected();
+        self.tell(core);
+    }
+
+    async fn serve<N: Network>(&mut self, core: &Core, network: &mut N, will: Option<&Will>) {
         let identifier = core.config.identifier.clone().unwrap_or_else(generated_identifier);
         let mut backoff = Backoff::new(core.config.reconnect_min_delay, core.config.reconnect_max_delay);
         let mut connections = 0u32;
@@ -127,7 +163,7 @@ impl Driver {
             if self.unless_stopped(core, alive(core)).await.is_none() {
                 return;
             }
-            let attempt = establish(&core.config, &identifier, will);
+            let attempt = establish(network, &core.config, &identifier, will);
             let Some(established) = self.unless_stopped(core, attempt).await else {
                 return;
             };
@@ -160,12 +196,12 @@ impl Driver {
         }
     }
 
-    async fn connected(&mut self, core: &Core, established: Established) -> Result<(), Ended> {
-        let Established { socket, leftover, session_present } = established;
+    async fn connected<S: Stream>(&mut self, core: &Core, established: Established<S>) -> Result<(), Ended> {
+        let Established { stream, leftover, session_present } = established;
         self.session.connected(self.now_ms());
         core.outbox.lock().connected(session_present);
         core.events.push(Event::Connected { session_present });
-        let ended = Connection::new(socket, leftover).run(core, self).await;
+        let ended = Connection::new(stream, leftover).run(core, self).await;
         self.session.disconnected();
         self.tell(core);
         ended
@@ -174,12 +210,26 @@ impl Driver {
     /// Wait for the future, obeying meanwhile; None when a stop came first. A stop leaves what is
     /// queued the rest of its time to find a connection.
     async fn unless_stopped<F: Future>(&mut self, core: &Core, future: F) -> Option<F::Output> {
+        self.obeying(core, future, |core| core.outbox.lock().is_empty()).await
+    }
+
+    /// Wait for the future, obeying meanwhile; None when the time of a stop was over first.
+    pub async fn within_stop<F: Future>(&mut self, core: &Core, future: F) -> Option<F::Output> {
+        self.obeying(core, future, |_| false).await
+    }
+
+    async fn obeying<F: Future>(
+        &mut self,
+        core: &Core,
+        future: F,
+        no_reason_to_stay: impl Fn(&Core) -> bool,
+    ) -> Option<F::Output> {
         let mut future = pin!(future);
         loop {
             self.obey(core);
             self.tell(core);
             let until = self.stop.map(|goodbye| goodbye.until);
-            if until.is_some_and(|until| Instant::now() >= until || core.outbox.lock().is_empty()) {
+            if until.is_some_and(|until| Instant::now() >= until || no_reason_to_stay(core)) {
                 return None;
             }
             let limit = async {
@@ -205,14 +255,19 @@ async fn alive(core: &Core) {
     }
 }
 
-struct Established {
-    socket: Socket,
+struct Established<S> {
+    stream: S,
     leftover: Vec<u8>,
     session_present: bool,
 }
 
 /// Dial, send CONNECT, wait for CONNACK: each with a time-out of its own.
-async fn establish(config: &Config, identifier: &str, will: Option<&Will>) -> Result<Established, ConnectFailure> {
+async fn establish<N: Network>(
+    network: &mut N,
+    config: &Config,
+    identifier: &str,
+    will: Option<&Will>,
+) -> Result<Established<N::Stream>, ConnectFailure> {
     let mut hello = Vec::new();
     let connect = Connect {
         client_id: identifier,
@@ -229,18 +284,17 @@ async fn establish(config: &Config, identifier: &str, will: Option<&Will>) -> Re
     };
     packet::connect(&mut hello, &connect)
         .map_err(|error| ConnectFailure { why: error.to_string(), permanent: true })?;
-    let socket = transport::dial(config).await?;
-    timeout(config.connect_timeout, greet(socket, &hello, config.max_inbound_bytes))
-        .await
-        .unwrap_or_else(|_| Err(transport::timed_out()))
+    let late = |_| ConnectFailure::passing("timed out");
+    let stream = timeout(config.connect_timeout, network.dial(config)).await.map_err(late)??;
+    timeout(config.connect_timeout, greet(stream, &hello, config.max_inbound_bytes)).await.map_err(late)?
 }
 
 /// Nothing goes out behind CONNECT before CONNACK: some brokers drop what was pipelined.
-async fn greet(socket: Socket, hello: &[u8], max_size: usize) -> Result<Established, ConnectFailure> {
+async fn greet<S: Stream>(stream: S, hello: &[u8], max_size: usize) -> Result<Established<S>, ConnectFailure> {
     let mut rest = hello;
     while !rest.is_empty() {
-        socket.stream.writable().await.map_err(Ended::from)?;
-        match socket.stream.try_write(rest) {
+        stream.ready(Interest::WRITABLE).await.map_err(Ended::from)?;
+        match stream.try_write(rest) {
             Ok(wrote) => rest = &rest[wrote..],
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(Ended::from(error).into()),
@@ -248,8 +302,8 @@ async fn greet(socket: Socket, hello: &[u8], max_size: usize) -> Result<Establis
     }
     let mut input = Vec::with_capacity(1024);
     loop {
-        socket.stream.readable().await.map_err(Ended::from)?;
-        match socket.stream.try_read_buf(&mut input) {
+        stream.ready(Interest::READABLE).await.map_err(Ended::from)?;
+        match stream.try_read_buf(&mut input) {
             Ok(0) => return Err(Ended::ByPeer.into()),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
@@ -262,6 +316,6 @@ async fn greet(socket: Socket, hello: &[u8], max_size: usize) -> Result<Establis
             Some(_) => return Err(Ended::Unexpected("packet before CONNACK").into()),
         };
         input.drain(..used);
-        return Ok(Established { socket, leftover: input, session_present });
+        return Ok(Established { stream, leftover: input, session_present });
     }
 }

@@ -41,6 +41,7 @@ pub struct Gap {
 #[repr(u8)]
 pub enum Level {
     Warning = 30,
+    Error = 40,
 }
 
 pub struct Events {

@@ -26,6 +26,6 @@ mod reader;
 mod runtime;
 pub mod session;
 pub mod topic;
-mod transport;
+pub mod transport;
 pub mod wake;
 mod writer;

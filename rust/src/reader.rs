@@ -5,13 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::net::TcpStream;
-
 use crate::core::{Core, InboxDrop};
 use crate::error::Ended;
 use crate::inbox::Inbox;
 use crate::packet::{self, Incoming, Publish};
 use crate::session::Session;
+use crate::transport::Stream;
 
 const READ_BYTES: usize = 64 * 1024;
 /// Reads in one turn of the I/O thread.
@@ -67,7 +66,7 @@ impl Reader {
         core: &Core,
         session: &mut Session,
         inboxes: &Inboxes,
-        stream: &TcpStream,
+        stream: &impl Stream,
     ) -> Result<Reading, Ended> {
         self.release(session, inboxes);
         let mut reads = 0;

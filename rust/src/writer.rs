@@ -3,10 +3,9 @@
 
 use std::io;
 
-use tokio::net::TcpStream;
-
 use crate::core::Core;
 use crate::outbox::{Outbox, Pending, Segment, Span};
+use crate::transport::Stream;
 
 /// No connector writes more than this in one turn of the I/O thread.
 const TURN_BYTES: usize = 256 * 1024;
@@ -46,7 +45,7 @@ impl Writer {
         &mut self,
         core: &Core,
         control: &mut Vec<u8>,
-        stream: &TcpStream,
+        stream: &impl Stream,
         mut urgent: bool,
     ) -> io::Result<(Stopped, usize)> {
         let mut total = 0;
@@ -103,7 +102,7 @@ impl Writer {
         None
     }
 
-    fn write_some(&mut self, core: &Core, control: &mut Vec<u8>, stream: &TcpStream) -> io::Result<usize> {
+    fn write_some(&mut self, core: &Core, control: &mut Vec<u8>, stream: &impl Stream) -> io::Result<usize> {
         let limit = match &self.current {
             None => self.position,
             // A control packet that was begun is ended first.
@@ -123,7 +122,7 @@ impl Writer {
     }
 
     /// Write control packets alone, as much as the socket takes.
-    pub fn write_control(&mut self, control: &mut Vec<u8>, stream: &TcpStream) -> io::Result<usize> {
+    pub fn write_control(&mut self, control: &mut Vec<u8>, stream: &impl Stream) -> io::Result<usize> {
         let wrote = stream.try_write(&control[self.control_position..])?;
         self.control_position += wrote;
         if self.control_position == control.len() {

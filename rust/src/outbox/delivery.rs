@@ -140,9 +140,9 @@ impl Outbox {
 
     /// Give up everything that is still here.
     pub fn discard(&mut self, reason: DropReason) {
-        debug_assert!(self.hand.is_none());
         let (tokens, frames) = self.in_flight.clear();
-        let mut lost = frames;
+        // A writer that panicked has given nothing back.
+        let mut lost = frames + self.hand.take().map_or(0, |hand| hand.1);
         self.outcomes.extend(tokens.into_iter().map(|token| Outcome::GivenUp(token, reason)));
         for lane in &mut self.lanes {
             while let Some(segment) = lane.pop() {
