@@ -23,12 +23,23 @@ class Seen(NamedTuple):
 class Observer:
     """Records what arrives under a filter, and publishes what a test wants to arrive at ours."""
 
-    def __init__(self, host: str, port: int, topic_filter: str = "", *, qos: int = 1, session: str = "") -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        topic_filter: str = "",
+        *,
+        qos: int = 1,
+        session: str = "",
+        login: tuple[str, str] | None = None,
+    ) -> None:
         self.seen: list[Seen] = []
         self._ready = threading.Event()
         self._client = paho.Client(
             paho.CallbackAPIVersion.VERSION2, client_id=session, clean_session=not session, protocol=paho.MQTTv311
         )
+        if login is not None:
+            self._client.username_pw_set(*login)
         self._client.max_queued_messages_set(0)
         self._client.max_inflight_messages_set(1_000)
         self._client.reconnect_delay_set(1, 1)
