@@ -39,8 +39,8 @@ class Desk:
         return [kind for kind, _, _ in self.emitted if kind != "log"]
 
 
-def take(desk: Desk, window: int = 1000) -> list[Message]:
-    return desk.outbox.take(window, CAP * 2)
+def take(desk: Desk, window: int = 1000, qos_2: int = 20) -> list[Message]:
+    return desk.outbox.take(window, qos_2, CAP * 2)
 
 
 @pytest.mark.parametrize("on_full", POLICIES)
@@ -52,12 +52,12 @@ def test_the_account_balances_whatever_happens(on_full, max_events, seed):
     flying: list[Message] = []
     writing = 0
     for _ in range(3000):
-        match chance.randrange(8):
+        match chance.randrange(9):
             case 0 | 1 | 2 | 3:
                 size = chance.randrange(OVERHEAD + 1, SIZE * 4)
-                desk.add(chance.randrange(2), size=size, protected=chance.random() < 0.2, track=chance.random() < 0.1)
+                desk.add(chance.randrange(3), size=size, protected=chance.random() < 0.2, track=chance.random() < 0.1)
             case 4:
-                batch = desk.outbox.take(chance.randrange(5), chance.randrange(1, SIZE * 6))
+                batch = desk.outbox.take(chance.randrange(5), chance.randrange(3), chance.randrange(1, SIZE * 6))
                 writing += sum(message.qos == 0 for message in batch)
                 flying += [message for message in batch if message.qos]
             case 5:
@@ -66,7 +66,9 @@ def test_the_account_balances_whatever_happens(on_full, max_events, seed):
                 writing -= done
             case 6 if flying:
                 desk.outbox.acknowledge(flying.pop(chance.randrange(len(flying))))
-            case 7 if chance.random() < 0.1:
+            case 7 if any(message.qos == 2 for message in flying):
+                desk.outbox.release(chance.choice([message for message in flying if message.qos == 2]))
+            case 8 if chance.random() < 0.1:
                 desk.outbox.connection_lost()
                 flying, writing = [], 0
         stats = desk.stats()
@@ -162,6 +164,49 @@ def test_the_window_holds_qos_1_back_but_not_qos_0():
     assert isinstance(first, Message)
     desk.outbox.acknowledge(first)
     assert take(desk, window=1) == [second]
+
+
+def test_the_window_of_qos_2_holds_the_lane_back():
+    desk = Desk()
+    first, second, third = desk.add(2), desk.add(2), desk.add(1)
+    assert take(desk, qos_2=1) == [first]
+    assert take(desk, qos_2=0) == []
+    assert take(desk, qos_2=1) == [second, third]
+
+
+def test_what_the_broker_has_received_is_not_kept_and_not_sent_again():
+    desk = Desk()
+    message, other = desk.add(2), desk.add(2)
+    assert isinstance(message, Message)
+    take(desk)
+    desk.outbox.release(message)
+    assert desk.stats()["queued_bytes"] == OVERHEAD + SIZE
+    desk.outbox.connection_lost()
+    assert take(desk) == [other]
+    assert desk.stats()["in_flight"] == 2
+    desk.outbox.discard("closed")
+    stats = desk.stats()
+    assert (stats["acknowledged"], stats["uncertain"], stats["dropped"]) == (1, 1, {"closed": 1})
+
+
+def test_losses_are_told_by_topic_when_connected_and_half_empty_again():
+    desk = Desk("drop_newest")
+    topic = b"cascade/telemetry/o/p/r/events"
+    lost = 0
+    for _ in range(30):
+        lost += desk.outbox.add(Message(topic, bytes(100), 0, False, False), 0.0)[0] == "queue_full"
+        desk.add()
+    while batch := take(desk):
+        desk.outbox.written(len(batch))
+    assert "gap" not in desk.kinds()
+    desk.outbox.connection_made()
+    [(name, reasons, since, until)] = [detail for kind, _, detail in desk.emitted if kind == "gap"]
+    assert name == topic.decode()
+    assert lost
+    assert reasons == {"queue_full": lost}
+    assert since <= until
+    desk.outbox.connection_made()
+    assert desk.kinds().count("gap") == 1
 
 
 def test_the_driver_is_woken_only_when_it_waits():

@@ -111,6 +111,9 @@ class PythonBackend:
     def end_flush(self, token: int) -> None:
         self._outbox.end_flush(token)
 
+    def beat(self, alive_s: float) -> None:
+        self._call(self._driver.beat, alive_s)
+
     def events(self) -> list[Event]:
         return self._events.take()
 
@@ -135,8 +138,8 @@ class PythonBackend:
             return self._refuse(closed, "")
         try:
             name = _topic_bytes(topic) if type(topic) is str else _check(topic)
-            if not isinstance(qos, int) or qos not in (0, 1):
-                return self._refuse("invalid_qos", f"qos must be 0 or 1, not {qos!r}")
+            if not isinstance(qos, int) or qos not in (0, 1, 2):
+                return self._refuse("invalid_qos", f"qos must be 0, 1 or 2, not {qos!r}")
             data = encode_payload(payload, self._options.default, self._options.max_message_bytes)
         except TopicError as error:
             return self._refuse("invalid_topic", str(error))

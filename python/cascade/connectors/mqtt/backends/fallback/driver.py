@@ -14,10 +14,11 @@ from . import reasons
 from .backoff import Backoff
 from .events import Events
 from .inbox import Inbound, Inbox
-from .lane import Message
 from .outbox import Outbox
+from .pulse import Pulse
 from .reasons import ConnectFailure
 from .receiver import Receiver
+from .sender import Sender
 from .session import Session
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Driver"]
 
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
-_UNWRITTEN_BYTES = 64 * 1024
-"""What may wait in front of the socket: what is behind it still counts as queued, and can be dropped."""
-_PACKET_IDS = 60_000
 
 
 class Connection(NamedTuple):
@@ -51,10 +49,16 @@ class Driver:
 
     def __init__(self, options: Options, outbox: Outbox, events: Events, inbound: Inbound) -> None:
         self._options, self._outbox, self._events, self._inbound = options, outbox, events, inbound
-        self._session = Session(options.timeout_s, options.retained_timeout_s, events.push, self._warn)
-        self._receiver = Receiver(self._session, inbound)
-        self.received = self._receiver.received
-        self.room = self._receiver.room
+        self._session = session = Session(
+            options.timeout_s, options.retained_timeout_s, not options.clean_session, events.push, self._warn
+        )
+        self._receiver = receiver = Receiver(session, inbound)
+        self.received, self.pubrel, self.room = receiver.received, receiver.pubrel, receiver.room
+        self._sender = sender = Sender(options, outbox, session, self._check_flushed, self._warn)
+        self.puback, self.pubrec, self.pubcomp = sender.puback, sender.pubrec, sender.pubcomp
+        self.new_packet_id, self.written, self.pump = sender.new_packet_id, sender.written, sender.pump
+        self._pulse = Pulse(self._hangs)
+        self.beat = self._pulse.beat
         self._asked = "5" if options.protocol == "auto" else options.protocol
         self.connection = Connection(self._asked)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -64,12 +68,6 @@ class Driver:
         self._wake: asyncio.Future[str | None] | None = None
         self._link: Link | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._window = 0
-        self._maximum_packet_bytes = 0
-        self._last_packet_id = 0
-        self._sent: dict[int, Message] = {}
-        # Sent on a former connection, under an identifier that the broker's session may remember.
-        self._unresent: dict[int, Message] = {}
 
     # Commands
 
@@ -111,16 +109,6 @@ class Driver:
             self._receiver.forget(inbox)
         self._arm()
 
-    def pump(self) -> None:
-        """Hand queued messages to the link, as long as it is not far behind."""
-        link = self._link
-        while link is not None and link.unwritten_bytes < _UNWRITTEN_BYTES:
-            batch = self._outbox.take(self._window - len(self._sent), _UNWRITTEN_BYTES)
-            if not batch:
-                break
-            for message in batch:
-                self._send(link, message)
-
     # The connection's life
 
     async def _run(self, will: Will | None) -> None:
@@ -136,7 +124,7 @@ class Driver:
         finally:
             self._outbox.close()
             self._outbox.discard("closed")
-            self._unresent.clear()
+            self._sender.forget()
             self._events.push("stopped", 0, None)
 
     async def _keep_connected(self, will: Will | None, identifier: str) -> None:
@@ -145,6 +133,7 @@ class Driver:
         versions: list[str] = ["5", "3.1.1"] if options.protocol == "auto" else [options.protocol]
         connections = 0
         while True:
+            await self._pulse.alive()
             try:
                 link, opened, version = await self._connect(will, identifier, versions, first=not connections)
             except ConnectFailure as failure:
@@ -177,6 +166,10 @@ class Driver:
                 opened = await link.open(self._options.connect_timeout_s)
                 if link.is_gone:
                     raise ConnectFailure(reasons.CLOSED)
+                if self._pulse.late_s is not None:
+                    why = reasons.hangs(self._pulse.late_s)
+                    link.fail(why)
+                    raise ConnectFailure(why)
                 return link, opened, version
             except ConnectFailure as failure:
                 if not failure.version or version == versions[-1]:
@@ -191,16 +184,13 @@ class Driver:
         now = time.monotonic()
         self._wake = self._loop.create_future()
         self._link = link
-        if not opened.session_present:
-            self._unresent.clear()
-        self._window = min(self._options.max_inflight_messages, opened.receive_maximum, _PACKET_IDS)
-        self._maximum_packet_bytes = opened.maximum_packet_bytes
         self.connection = Connection(
             version, True, time.time(), self.connection.reconnects + bool(connections), self.connection.last_error
         )
         self._events.push("connected", int(opened.session_present), version)
-        self._receiver.attach(link)
-        self._session.connected(link, opened.keepalive_s, now)
+        self._receiver.attach(link, session_present=opened.session_present)
+        self._sender.attach(link, opened, version)
+        self._session.connected(link, opened.keepalive_s, session_present=opened.session_present, now=now)
         self._arm()
         self.pump()
         try:
@@ -232,16 +222,14 @@ class Driver:
         self._let_go()
         return None
 
-    def _let_go(self) -> None:
+    def _let_go(self, *, by_peer: bool = False) -> None:
         """The link is closed: forget what belonged to it alone."""
         self._link = None
-        self._unresent.update(self._sent)
-        self._sent.clear()
+        self._sender.detach(by_peer=by_peer)
         self._receiver.detach()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._outbox.connection_lost()
         self._session.disconnected()
         self.connection = self.connection._replace(protocol=self._asked, connected=False, connected_since=None)
 
@@ -251,41 +239,17 @@ class Driver:
 
     # What the link tells
 
-    def ended(self, why: str) -> None:
+    def ended(self, why: str, *, by_peer: bool) -> None:
         if why == reasons.TOO_LARGE:
             self._inbound.count_dropped("too_large")
-        self._let_go()
+        self._let_go(by_peer=by_peer)
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(why)
-
-    def new_packet_id(self) -> int:
-        """An identifier that nothing in flight has."""
-        while True:
-            self._last_packet_id = self._last_packet_id % 65_535 + 1
-            if self._last_packet_id not in self._sent and self._last_packet_id not in self._unresent:
-                return self._last_packet_id
-
-    def written(self, telemetry: int) -> None:
-        if telemetry:
-            self._outbox.written(telemetry)
-        self.pump()
-        self._check_flushed()
-
-    def acknowledged(self, packet_id: int, code: int) -> None:
-        message = self._sent.pop(packet_id, None)
-        if message is None:
-            return
-        # 0x10, no matching subscribers, is a success (MQTT 5.0 section 3.4.2.1).
-        if code < 0x80:
-            self._outbox.acknowledge(message)
-        else:
-            self._outbox.drop(message, "rejected_by_peer")
-        self.pump()
-        self._check_flushed()
 
     def suback(self, packet_id: int, codes: bytes) -> None:
         if self._session.suback(packet_id, codes, time.monotonic()):
             self._arm()
+            self.pump()
         elif self._link is not None:
             self._link.fail(reasons.unexpected("SUBACK"))
 
@@ -297,23 +261,6 @@ class Driver:
         self._session.pingresp(time.monotonic())
         self._arm()
 
-    # Sending
-
-    def _send(self, link: Link, message: Message) -> None:
-        # Fixed header, lengths, identifier and properties: no more than 16 bytes.
-        if len(message.topic) + len(message.payload) + 16 > self._maximum_packet_bytes:
-            self._outbox.drop(message, "rejected_by_peer")
-            return
-        if not message.qos:
-            link.publish(message, 0, dup=False)
-            return
-        # In a session that the broker has kept: the same identifier, and DUP (MQTT 3.1.1 section 4.4).
-        dup = self._unresent.pop(message.packet_id, None) is message
-        if not dup:
-            message.packet_id = self.new_packet_id()
-        self._sent[message.packet_id] = message
-        link.publish(message, message.packet_id, dup=dup)
-
     # Timers
 
     def _arm(self) -> None:
@@ -321,7 +268,7 @@ class Driver:
         link = self._link
         if link is None or self._loop is None:
             return
-        due = self._session.deadline(min(link.last_sent, link.last_received), link.paused)
+        due = self._session.deadline(link.last_sent, link.last_received, link.paused)
         if due is None:
             return
         if self._timer is not None:
@@ -336,10 +283,15 @@ class Driver:
         if link is None:
             return
         now = time.monotonic()
-        if self._session.tick(min(link.last_sent, link.last_received), link.paused, now):
+        if self._session.tick(link.last_sent, link.last_received, link.paused, now):
             self._arm()
+            self.pump()
         else:
             link.fail(reasons.KEEP_ALIVE)
+
+    def _hangs(self, alive_s: float) -> None:
+        if self._link is not None:
+            self._link.fail(reasons.hangs(alive_s))
 
     def _warn(self, line: str) -> None:
         self._events.push("log", logging.WARNING, line)

@@ -11,7 +11,7 @@ OVERHEAD = 240
 
 
 class Message:
-    """One accepted event; ``number`` counts acceptances, ``packet_id`` is the driver's."""
+    """One accepted event; ``number`` counts acceptances, ``packet_id`` is the sender's, ``released``: PUBREC came."""
 
     __slots__ = (
         "born",
@@ -20,6 +20,7 @@ class Message:
         "payload",
         "protected",
         "qos",
+        "released",
         "retain",
         "sent",
         "size",
@@ -38,7 +39,12 @@ class Message:
         self.token = 0
         self.packet_id = 0
         self.born = 0.0
-        self.sent = False
+        self.sent = self.released = False
+
+    @property
+    def lane(self) -> int:
+        """0 for QoS 0, 1 for what is kept until it is acknowledged."""
+        return 1 if self.qos else 0
 
 
 class Lane:

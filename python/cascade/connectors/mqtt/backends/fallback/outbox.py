@@ -6,25 +6,20 @@ finaliser may publish while its own thread is in here.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ...options import OnFull
-from .lane import Lane, Message
+from .flushes import Flushes
+from .lane import OVERHEAD, Lane, Message
+from .losses import Losses
 
 __all__ = ["Outbox"]
 
+# The lanes whose new messages wake the driver: those up to this number.
 _EVERYTHING, _QOS_0_ONLY, _NOBODY = 1, 0, -1
-
-
-@dataclass
-class _Flush:
-    mark: int
-    left: int
 
 
 class Outbox:
@@ -50,8 +45,10 @@ class Outbox:
         self._in_flight_bytes = 0
         self._resend: deque[Message] = deque()
         self._tracked: dict[int, Message] = {}
-        self._flushes: dict[int, _Flush] = {}
-        self._accepted = self._written = self._acknowledged = 0
+        self._flushes = Flushes(lambda token: emit("flushed", token, None))
+        self._losses = Losses()
+        self._connected = False
+        self._accepted = self._written = self._acknowledged = self._uncertain = 0
         self._queued = self._bytes = self._last_token = 0
         self._rejected: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
@@ -92,22 +89,23 @@ class Outbox:
             if track:
                 message.token = self._new_token()
                 self._tracked[message.token] = message
-            self._lanes[message.qos].append(message)
-            wake = message.qos <= self._wakes
+            self._lanes[message.lane].append(message)
+            wake = message.lane <= self._wakes
             if wake:
                 self._wakes = _NOBODY
             return None, wake
 
-    def take(self, window: int, budget: int) -> list[Message]:
-        """Up to ``budget`` bytes to send now, of QoS 1 no more than ``window`` messages.
+    def take(self, window: int, qos_2: int, budget: int) -> list[Message]:
+        """Up to ``budget`` bytes to send now, with no more than ``window`` messages of QoS 1 and 2, ``qos_2`` of QoS 2.
 
-        Unacknowledged messages of a former connection come first. QoS 0 is answered by ``written``,
-        QoS 1 by ``acknowledge`` or ``drop``. After an empty list, ``add`` says when to come back.
+        Unacknowledged messages of a former connection come first. QoS 0 is answered by ``written``, the others
+        by ``acknowledge`` or ``drop``. After an empty list, ``add`` says when to come back.
         """
         batch: list[Message] = []
         with self._lock:
-            while budget > 0 and (message := self._next(window)) is not None:
-                window -= message.qos
+            while budget > 0 and (message := self._next(window, qos_2)) is not None:
+                window -= message.lane
+                qos_2 -= message.qos == 2
                 budget -= message.size
                 batch.append(message)
             if batch:
@@ -116,6 +114,11 @@ class Outbox:
             else:
                 self._wakes = _EVERYTHING if self._lanes[1].head() is None else _QOS_0_ONLY
         return batch
+
+    def take_replay(self) -> Message | None:
+        """The next unacknowledged message of a former connection, without regard to windows; None: all were sent."""
+        with self._lock:
+            return self._resend.popleft() if self._resend else None
 
     def written(self, count: int) -> None:
         """The operating system has taken that many of the QoS 0 messages, oldest first."""
@@ -127,42 +130,68 @@ class Outbox:
                 self._finish(message, "acknowledged", None)
             self._say_room()
 
-    def acknowledge(self, message: Message) -> None:
-        """PUBACK came for a message in flight."""
+    def release(self, message: Message) -> None:
+        """PUBREC came for a message in flight: the broker has it, so it is not kept (MQTT 3.1.1 section 4.3.3)."""
+        with self._lock:
+            if message.number in self._in_flight and not message.released:
+                freed = message.size - OVERHEAD
+                message.topic = message.payload = b""
+                message.released = True
+                message.size -= freed
+                self._bytes -= freed
+                self._in_flight_bytes -= freed
+                self._tell_space()
+
+    def acknowledge(self, message: Message, *, uncertain: bool = False) -> None:
+        """PUBACK or PUBCOMP came for a message in flight; ``uncertain``: PUBREC alone, and no PUBCOMP can come."""
         with self._lock:
             if self._land(message):
                 self._acknowledged += 1
+                self._uncertain += uncertain
                 self._finish(message, "acknowledged", None)
                 self._say_room()
 
     def drop(self, message: Message, reason: str) -> None:
         """Give up a message in flight, or the first one being written."""
         with self._lock:
-            if self._land(message):
-                self._give_up(message, reason)
-            elif self._writing and self._writing[0] is message:
+            if not self._land(message):
+                if not self._writing or self._writing[0] is not message:
+                    return
                 self._writing.popleft()
                 self._queued -= 1
-                self._give_up(message, reason)
+            self._losses.count(message.topic, reason)
+            self._give_up(message, reason)
+            self._say_room()
+
+    def connection_made(self) -> bool:
+        """Observers can be told of losses again; returns whether unacknowledged messages are to be sent again."""
+        with self._lock:
+            self._connected = True
+            self._say_room()
+            return bool(self._resend)
 
     def connection_lost(self) -> None:
-        """What was not wholly written is queued again; what is in flight will be resent first."""
+        """What was not wholly written is queued again; what the broker has not is resent first."""
         with self._lock:
+            self._connected = False
             while self._writing:
                 message = self._writing.pop()
                 message.sent = False
                 self._lanes[0].give_back(message)
-            self._resend = deque(self._in_flight.values())
+            self._resend = deque(message for message in self._in_flight.values() if not message.released)
             self._wakes = _NOBODY
 
     def discard(self, reason: str) -> None:
-        """Give up everything that is still here."""
+        """Give up everything that is still here; what the broker has for certain counts as acknowledged."""
         with self._lock:
             self.connection_lost()
             self._resend.clear()
             for message in list(self._in_flight.values()):
-                self._land(message)
-                self._give_up(message, reason)
+                if message.released:
+                    self.acknowledge(message, uncertain=True)
+                else:
+                    self._land(message)
+                    self._give_up(message, reason)
             for lane in self._lanes:
                 while (head := lane.head()) is not None:
                     lane.pop(head)
@@ -175,33 +204,28 @@ class Outbox:
             message = self._tracked.get(token)
             if message is None or message.sent:
                 return False
-            self._lanes[message.qos].protected.remove(message)
+            self._lanes[message.lane].protected.remove(message)
             self._queued -= 1
             del self._tracked[token]
             message.token = 0
             self._give_up(message, "expired")
+            self._say_room()
             return True
 
     def flush(self) -> int:
         """Watch what has been accepted so far; ``flushed`` follows when none of it is left."""
         with self._lock:
             token = self._new_token()
-            flush = self._flushes[token] = _Flush(self._accepted, self._queued + len(self._in_flight))
-            if not flush.left:
-                self._emit("flushed", token, None)
+            self._flushes.begin(token, self._accepted, self._queued + len(self._in_flight))
             return token
 
     def flush_left(self, token: int) -> int:
         with self._lock:
-            flush = self._flushes.get(token)
-            if flush is not None and flush.left:
-                return flush.left
-            self._flushes.pop(token, None)
-            return 0
+            return self._flushes.left(token)
 
     def end_flush(self, token: int) -> None:
         with self._lock:
-            self._flushes.pop(token, None)
+            self._flushes.forget(token)
 
     def is_empty(self) -> bool:
         with self._lock:
@@ -222,7 +246,7 @@ class Outbox:
                 "queued_events": self._queued,
                 "queued_bytes": self._bytes,
                 "in_flight": len(self._in_flight),
-                "uncertain": 0,
+                "uncertain": self._uncertain,
                 "oldest_queued_s": max([0.0, *(now - message.born for message in heads)]),
             }
 
@@ -244,7 +268,11 @@ class Outbox:
                     pass
         if self._fits(message.size, message.protected):
             return None
-        self._space_wanted = self._on_full == "wait"
+        if self._on_full == "wait":
+            # Not a loss: whoever is told so tries again.
+            self._space_wanted = True
+        else:
+            self._losses.count(message.topic, "queue_full")
         return "queue_full"
 
     def _share(self, cap: int, protected: bool) -> int:
@@ -262,25 +290,28 @@ class Outbox:
             return False
         if self._dropped_before is None:
             self._dropped_before = self._dropped["queue_full"]
-            self._emit("log", logging.WARNING, "the outbound queue is full: its oldest events are dropped")
+            self._emit("full", 0, None)
         self._queued -= 1
-        self._give_up(lane.pop_ordinary(), "queue_full")
+        message = lane.pop_ordinary()
+        self._losses.count(message.topic, "queue_full")
+        self._give_up(message, "queue_full")
         return True
 
-    def _next(self, window: int) -> Message | None:
-        if self._resend:
-            if window > 0:
-                return self._resend.popleft()
+    def _next(self, window: int, qos_2: int) -> Message | None:
+        head = self._resend[0] if self._resend else self._lanes[1].head()
+        if head is not None and (window <= 0 or (head.qos == 2 and qos_2 <= 0)):
             head = None
-        else:
-            room = window > 0 and self._in_flight_bytes <= self._max_bytes // 2
-            head = self._lanes[1].head() if room else None
+        if self._resend:
+            if head is not None:
+                return self._resend.popleft()
+        elif self._in_flight_bytes > self._max_bytes // 2:
+            head = None
         other = self._lanes[0].head()
         if head is None or (other is not None and other.number < head.number):
             head = other
         if head is None:
             return None
-        self._lanes[head.qos].pop(head)
+        self._lanes[head.lane].pop(head)
         head.sent = True
         if head.qos == 0:
             self._writing.append(head)
@@ -305,11 +336,7 @@ class Outbox:
         if message.token:
             self._tracked.pop(message.token, None)
             self._emit(outcome, message.token, detail)
-        for token, flush in list(self._flushes.items()):
-            if message.number <= flush.mark and flush.left:
-                flush.left -= 1
-                if not flush.left:
-                    self._emit("flushed", token, None)
+        self._flushes.ended(message.number)
         self._tell_space()
 
     def _tell_space(self) -> None:
@@ -319,9 +346,14 @@ class Outbox:
             self._emit("space", 0, None)
 
     def _say_room(self) -> None:
-        """Once it is half empty, the end of an episode of dropping."""
-        if self._dropped_before is None or self._bytes * 2 > self._max_bytes:
+        """Once it is half empty, the end of an episode of dropping, and to observers what was lost."""
+        if self._bytes * 2 > self._max_bytes:
             return
-        if self._max_events is None or self._queued * 2 <= self._max_events:
+        if self._max_events is not None and self._queued * 2 > self._max_events:
+            return
+        if self._dropped_before is not None:
             lost, self._dropped_before = self._dropped["queue_full"] - self._dropped_before, None
-            self._emit("log", logging.WARNING, f"the outbound queue has room again; {lost} events were dropped")
+            self._emit("drained", 0, lost)
+        if self._connected:
+            for gap in self._losses.take():
+                self._emit("gap", 0, tuple(gap))

@@ -16,6 +16,7 @@ __all__ = [
     "TOO_LARGE",
     "ConnectFailure",
     "disconnected",
+    "hangs",
     "of_error",
     "refused",
     "unexpected",
@@ -114,6 +115,11 @@ def disconnected(code: int) -> str:
 def unexpected(what: str) -> str:
     """A packet that is well formed, and that the broker must not send now."""
     return f"the broker sent an unexpected {what}"
+
+
+def hangs(seconds: float) -> str:
+    """The program has not said in time that it is alive."""
+    return f"the event loop has not run for {seconds:g} s"
 
 
 def of_error(error: BaseException) -> ConnectFailure:

@@ -33,7 +33,7 @@ class Receiver:
 
     An inbox that is full pauses reading as long as its consumer makes progress: that is the
     backpressure of a fast source. Where it makes none, reading goes on, since the acknowledgements
-    of our own messages come the same way: QoS 0 for it is dropped, QoS 1 is kept and not acknowledged.
+    of our own messages come the same way: QoS 0 for it is dropped, QoS 1 and 2 are kept and not acknowledged.
     """
 
     def __init__(self, session: Session, inbound: Inbound) -> None:
@@ -42,11 +42,14 @@ class Receiver:
         self._acks: deque[_Ack] = deque()
         self._withheld: dict[Inbox, list[_Ack]] = {}
         self._full: set[Inbox] = set()
+        # QoS 2 between hand-over and PUBREL: the identifiers alone (MQTT 3.1.1 section 4.3.3, method B).
+        self._handed_over: set[int] = set()
 
-    def attach(self, link: Link) -> None:
-        """Acknowledge over this link, also what came right behind CONNACK."""
+    def attach(self, link: Link, *, session_present: bool) -> None:
+        """Acknowledge over this link; without its session the broker begins anew, and so do its identifiers."""
         self._link = link
-        self._send_acks()
+        if not session_present:
+            self._handed_over = set()
 
     def detach(self) -> None:
         """The link is gone: acknowledgements never go out on a later one."""
@@ -56,11 +59,14 @@ class Receiver:
         self._full.clear()
 
     def received(self, topic: str, payload: bytes, qos: int, retain: bool, dup: bool, packet_id: int) -> None:
-        """Hand a message to each subscription that it matches, once."""
+        """Hand a message to each subscription that it matches, once; at QoS 2 once however often it is sent."""
+        if qos == 2 and packet_id in self._handed_over:
+            self._acknowledge(packet_id, qos, [])
+            return
         now = time.monotonic()
         flags = qos | retain << 2 | dup << 3
         held: list[Inbox] = []
-        for inbox in self._session.route(topic, retain, now):
+        for inbox in self._session.route(topic, payload, retain, now):
             if inbox.is_full(topic, payload):
                 self._full.add(inbox)
                 if inbox.is_stuck(now):
@@ -74,10 +80,18 @@ class Receiver:
                             self._link.fail(reasons.STUCK)
                         return
             inbox.give(topic, payload, flags, now)
+        if qos == 2:
+            self._handed_over.add(packet_id)
         if qos:
             self._acknowledge(packet_id, qos, held)
         if self._full:
             self._look_at_pause()
+
+    def pubrel(self, packet_id: int) -> None:
+        """The broker will not send that one again; one that is not known was answered before, so it is answered too."""
+        self._handed_over.discard(packet_id)
+        if self._link is not None:
+            self._link.complete(packet_id)
 
     def room(self) -> None:
         """A consumer has made room in an inbox that was full."""

@@ -7,7 +7,7 @@ thread only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ...topics import matches
 from .inbox import Inbox
@@ -42,6 +42,15 @@ class _Round:
         self.sent_at = self.last_retained_at = now
         self.granted_at: float | None = None
         self.answered_at: float | None = None
+        # Digests of the retained messages so far, payload by topic.
+        self._seen: dict[int, int] = {}
+
+    def is_new(self, topic: str, payload: bytes) -> bool:
+        """False for what came before: each SUBSCRIBE that overlaps brings a copy, and none says whose it is."""
+        key, digest = hash(topic), hash(payload)
+        known = self._seen.get(key) == digest
+        self._seen[key] = digest
+        return not known
 
     def done_at(self, retained_timeout_s: float) -> float | None:
         if self.granted_at is None:
@@ -52,12 +61,26 @@ class _Round:
         return min(bound, max(self.granted_at, self.answered_at, self.last_retained_at) + _QUIET_S)
 
 
+class _Ending(NamedTuple):
+    """One UNSUBSCRIBE; ``subscription`` is None where nobody waits for its answer."""
+
+    topic_filter: str
+    subscription: int | None
+    sent_at: float
+
+    def tell(self, emit: Callable[[str, int, Any], None]) -> None:
+        if self.subscription is not None:
+            emit("unsubscribed", self.subscription, None)
+
+
 class Session:
     """The subscriptions of one connector.
 
     Args:
         timeout_s: how long SUBACK may take, in seconds.
         retained_timeout_s: how long to wait for retained messages after SUBACK, in seconds.
+        persistent: the broker is asked to keep the session (MQTT 3.1.1 section 3.1.2.4), so that it may know
+            subscriptions that have ended meanwhile.
         emit: called with kind, token and detail of a ``backends.base.Event``.
         warn: called with a line to log.
     """
@@ -66,26 +89,38 @@ class Session:
         self,
         timeout_s: float,
         retained_timeout_s: float,
+        persistent: bool,
         emit: Callable[[str, int, Any], None],
         warn: Callable[[str], None],
     ) -> None:
-        self._timeout_s, self._retained_timeout_s, self._emit, self._warn = timeout_s, retained_timeout_s, emit, warn
+        self._timeout_s, self._retained_timeout_s, self._persistent = timeout_s, retained_timeout_s, persistent
+        self._emit, self._warn = emit, warn
         self._members: dict[int, Inbox] = {}
         self._routes: dict[str, list[Inbox]] = {}
         self._wire: Wire | None = None
         self._rounds: dict[int, _Round] = {}
-        self._unsubscribing: dict[int, tuple[int, float]] = {}
+        self._unsubscribing: dict[int, _Ending] = {}
+        self._ended_offline: set[str] = set()
         # Sent on this connection and not answered, some of them long ago.
         self._unanswered: set[int] = set()
         self._keepalive_s = 0.0
         self._pings_sent = self._pings_answered = 0
         self._ping_since: float | None = None
+        self._last_ping = 0.0
 
-    def connected(self, wire: Wire, keepalive_s: float, now: float) -> None:
-        """CONNACK came: subscribe to everything (again)."""
+    @property
+    def is_answered(self) -> bool:
+        """Whether no SUBSCRIBE waits for its SUBACK."""
+        return all(round_.granted_at is not None for round_ in self._rounds.values())
+
+    def connected(self, wire: Wire, keepalive_s: float, *, session_present: bool, now: float) -> None:
+        """CONNACK came: subscribe to everything (again), and unsubscribe from what a session has kept in vain."""
         self._wire, self._keepalive_s = wire, keepalive_s
         self._pings_sent = self._pings_answered = 0
         self._ping_since = None
+        ended, self._ended_offline = self._ended_offline, set()
+        for topic_filter in sorted(ended) if session_present else ():
+            self._unsubscribe(topic_filter, None, now)
         filters: dict[str, list[Inbox]] = {}
         for inbox in self._members.values():
             filters.setdefault(inbox.topic_filter, []).append(inbox)
@@ -99,13 +134,15 @@ class Session:
         self._wire = None
         self._rounds.clear()
         self._unanswered.clear()
-        for subscription, _ in self._unsubscribing.values():
-            self._emit("unsubscribed", subscription, None)
+        for ending in self._unsubscribing.values():
+            self._end_offline(ending.topic_filter)
+            ending.tell(self._emit)
         self._unsubscribing.clear()
 
     def add(self, inbox: Inbox, now: float) -> None:
         self._members[inbox.subscription] = inbox
         self._routes.clear()
+        self._ended_offline.discard(inbox.topic_filter)
         if self._wire is not None:
             self._subscribe(inbox.topic_filter, [inbox], now)
             self._ping(now)
@@ -121,27 +158,27 @@ class Session:
                 round_.members.remove(inbox)
         last = all(other.topic_filter != inbox.topic_filter for other in self._members.values())
         if self._wire is not None and last:
-            packet_id = self._wire.unsubscribe(inbox.topic_filter)
-            self._unsubscribing[packet_id] = subscription, now
-            self._unanswered.add(packet_id)
+            self._unsubscribe(inbox.topic_filter, subscription, now)
         else:
+            self._end_offline(inbox.topic_filter)
             self._emit("unsubscribed", subscription, None)
         return inbox
 
-    def route(self, topic: str, retain: bool, now: float) -> list[Inbox]:
+    def route(self, topic: str, payload: bytes, retain: bool, now: float) -> list[Inbox]:
         """The inboxes that a message goes to, each once.
 
         The RETAIN flag says that a SUBSCRIBE asked for the message (MQTT 3.1.1 section 3.3.1.3):
-        while one of ours waits for such messages, only those who asked get it.
+        while one of ours waits for such messages, only those who asked get it, and once.
         """
         if retain and self._rounds:
-            asked: dict[Inbox, None] = {}
-            for round_ in self._rounds.values():
-                if matches(round_.topic_filter, topic):
-                    round_.last_retained_at = now
-                    asked.update(dict.fromkeys(round_.members))
+            asked = [round_ for round_ in self._rounds.values() if matches(round_.topic_filter, topic)]
+            targets: dict[Inbox, None] = {}
+            for round_ in asked:
+                round_.last_retained_at = now
+                if round_.is_new(topic, payload):
+                    targets.update(dict.fromkeys(round_.members))
             if asked:
-                return list(asked)
+                return list(targets)
         found = self._routes.get(topic)
         if found is None:
             if len(self._routes) >= _ROUTES:
@@ -175,9 +212,9 @@ class Session:
         return True
 
     def _finish_unsubscribe(self, packet_id: int) -> None:
-        subscription, _ = self._unsubscribing.pop(packet_id, (None, 0.0))
-        if subscription is not None:
-            self._emit("unsubscribed", subscription, None)
+        ending = self._unsubscribing.pop(packet_id, None)
+        if ending is not None:
+            ending.tell(self._emit)
 
     def pingresp(self, now: float) -> None:
         self._pings_answered += 1
@@ -191,44 +228,48 @@ class Session:
         if self._ping_since is not None:
             self._ping_since = now
 
-    def tick(self, idle_since: float, paused: bool, now: float) -> bool:
+    def tick(self, last_sent: float, last_received: float, paused: bool, now: float) -> bool:
         """Do what is due; False: the broker is gone, it has not answered a PINGREQ.
 
         Args:
-            idle_since: when bytes were last sent, or last received, whichever is longer ago.
+            last_sent, last_received: when bytes were.
             paused: reading is paused, so answers cannot be seen.
         """
         self._finish_rounds(now)
-        for packet_id, (_, sent_at) in list(self._unsubscribing.items()):
-            if now >= sent_at + self._timeout_s:
+        for packet_id, ending in list(self._unsubscribing.items()):
+            if now >= ending.sent_at + self._timeout_s:
+                self._end_offline(ending.topic_filter)
                 self._finish_unsubscribe(packet_id)
         if not self._keepalive_s or self._wire is None:
             return True
-        if now < self._keepalive_due(idle_since, paused):
-            return True
-        if self._ping_since is not None and not paused:
+        if self._ping_since is not None and not paused and now >= self._ping_since + self._keepalive_s / 2:
             return False
-        # During a pause answers lie unread, but the broker must not take our silence for the end.
-        self._ping_since = None
-        self._ping(now)
+        if now >= self._ping_due(last_sent, last_received):
+            self._ping(now)
         return True
 
-    def deadline(self, idle_since: float, paused: bool) -> float | None:
+    def deadline(self, last_sent: float, last_received: float, paused: bool) -> float | None:
         """When ``tick`` is due next, if at all."""
         due = [
             round_.sent_at + self._timeout_s if done is None else done
             for round_ in self._rounds.values()
             for done in [round_.done_at(self._retained_timeout_s)]
         ]
-        due += [sent_at + self._timeout_s for _, sent_at in self._unsubscribing.values()]
+        due += [ending.sent_at + self._timeout_s for ending in self._unsubscribing.values()]
         if self._keepalive_s and self._wire is not None:
-            due.append(self._keepalive_due(idle_since, paused))
+            due.append(self._ping_due(last_sent, last_received))
+            if self._ping_since is not None and not paused:
+                due.append(self._ping_since + self._keepalive_s / 2)
         return min(due, default=None)
 
-    def _keepalive_due(self, idle_since: float, paused: bool) -> float:
-        if self._ping_since is None:
-            return idle_since + self._keepalive_s
-        return self._ping_since + (self._keepalive_s if paused else self._keepalive_s / 2)
+    def _ping_due(self, last_sent: float, last_received: float) -> float:
+        """When the next PINGREQ goes out.
+
+        With one unanswered, which a pause of ours can make last, the broker must hear from us none the less
+        (MQTT 3.1.1 section 3.1.2.10).
+        """
+        idle_since = min(last_sent, last_received) if self._ping_since is None else max(last_sent, self._last_ping)
+        return idle_since + self._keepalive_s
 
     def _finish_rounds(self, now: float) -> None:
         for packet_id, round_ in list(self._rounds.items()):
@@ -250,9 +291,21 @@ class Session:
         self._unanswered.add(packet_id)
         self._rounds[packet_id] = _Round(topic_filter, members, self._pings_sent + 1, now)
 
+    def _unsubscribe(self, topic_filter: str, subscription: int | None, now: float) -> None:
+        assert self._wire is not None
+        packet_id = self._wire.unsubscribe(topic_filter)
+        self._unsubscribing[packet_id] = _Ending(topic_filter, subscription, now)
+        self._unanswered.add(packet_id)
+
+    def _end_offline(self, topic_filter: str) -> None:
+        """Remember a filter that nobody wants any longer, and that a session may still know."""
+        if self._persistent and all(inbox.topic_filter != topic_filter for inbox in self._members.values()):
+            self._ended_offline.add(topic_filter)
+
     def _ping(self, now: float) -> None:
         assert self._wire is not None
         self._wire.ping()
         self._pings_sent += 1
+        self._last_ping = now
         if self._ping_since is None:
             self._ping_since = now
