@@ -25,6 +25,9 @@ use crate::transport::{Network, Stream};
 /// How often a driver looks whether a program that hung is alive again.
 const HANGING: Duration = Duration::from_millis(50);
 
+/// How the first packet from a broker begins (MQTT 3.1.1 section 3.2).
+const CONNACK: u8 = 0x20;
+
 /// A stop that was asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Goodbye {
@@ -310,10 +313,11 @@ async fn greet<S: Stream>(stream: S, hello: &[u8], max_size: usize) -> Result<Es
             Err(error) => return Err(Ended::from(error).into()),
         }
         let (session_present, used) = match packet::parse(&input, max_size).map_err(Ended::from)? {
-            None => continue,
+            None if input[0] == CONNACK => continue,
             Some((Incoming::ConnAck { code: 0, session_present }, used)) => (session_present, used),
             Some((Incoming::ConnAck { code, .. }, _)) => return Err(ConnectFailure::refused(code)),
-            Some(_) => return Err(Ended::Unexpected("packet before CONNACK").into()),
+            // Of whatever else begins here the end may never come.
+            None | Some(_) => return Err(Ended::Unexpected("packet before CONNACK").into()),
         };
         input.drain(..used);
         return Ok(Established { stream, leftover: input, session_present });

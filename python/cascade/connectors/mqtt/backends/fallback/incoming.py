@@ -114,6 +114,11 @@ class Incoming:
         self._at = 0
         self._buffer += data
 
+    @property
+    def first(self) -> int | None:
+        """The first byte of a packet that has not all arrived, or that nobody has asked for yet."""
+        return self._buffer[self._at] if self._at < len(self._buffer) else None
+
     def next(self) -> Packet | None:
         """The next packet, or None while it is incomplete.
 

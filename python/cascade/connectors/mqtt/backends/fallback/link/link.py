@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from ....options import Options, Will
 from .. import properties, reasons
 from ..incoming import (
+    CONNACK,
     PUBACK,
     PUBREC,
     PUBREL,
@@ -229,6 +230,9 @@ class Link:
                 if type(packet) is ConnAck:
                     # Who waits for it has the next turn: what comes behind is for the connection that it makes.
                     break
+            elif not self._opened.done() and self._incoming.first not in (None, CONNACK):
+                # Of whatever else begins here the end may never come.
+                self._end(reasons.unexpected("packet before CONNACK"))
             elif not self._fill():
                 return
         # Others have their turn; what is left in the buffer or in TLS is not announced again.
