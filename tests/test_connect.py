@@ -39,15 +39,6 @@ async def test_context_manager(new_connector, broker, prefix, new_observer):
     await eventually(lambda: observer.payloads == [b'{"n":1}'])
 
 
-async def test_nobody_listens(new_connector, backend):
-    connector = MqttConnector("127.0.0.1", free_port(), backend=backend, connect_timeout=0.4)
-    with pytest.raises(ConnectError) as failure:
-        await connector.connect()
-    assert not failure.value.permanent
-    await connector.disconnect()
-    assert connector.stats().last_error
-
-
 async def test_unknown_host_is_a_connect_error(backend):
     connector = MqttConnector("no-such-host.invalid", backend=backend, connect_timeout=0.4)
     with pytest.raises(ConnectError):
@@ -91,28 +82,6 @@ async def test_permanent_refusals_end_at_once(new_connector, peer, code):
     peer.connack = b"\x00\x00"
     await connector.connect()
     assert connector.stats().connected
-
-
-async def test_no_connack_is_a_time_out(new_connector, peer):
-    peer.connack = b""
-    connector = new_connector(peer, connect_timeout=0.3)
-    with pytest.raises(ConnectError) as failure:
-        await connector.connect()
-    assert not failure.value.permanent
-
-
-async def test_background_goes_on_without_the_broker(backend, prefix):
-    port = free_port()
-    connector = MqttConnector(
-        "127.0.0.1", port, backend=backend, first_connect="background", connect_timeout=0.1, reconnect_max_delay=0.2
-    )
-    await connector.connect()
-    assert not connector.stats().connected
-    await connector.publish(f"{prefix}/early", "kept", qos=1)
-    assert connector.stats().queued_events == 1
-    with FakePeer(port) as peer:
-        await eventually(lambda: [packet.payload for packet in peer.published()] == [b"kept"])
-        await connector.disconnect()
 
 
 async def test_background_survives_a_permanent_refusal(new_connector, peer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -24,52 +23,6 @@ async def test_acknowledged(connected, broker, new_observer, prefix):
     assert (stats.submitted, stats.acknowledged, stats.in_flight) == (5_000, 5_000, 0)
     await eventually(lambda: len(observer.seen) == 5_000)
     assert [message.json["n"] for message in observer.seen] == list(range(5_000))
-
-
-async def test_broker_restart_under_load_loses_nothing(connected, own_mosquitto, new_observer, prefix):
-    """2,000 events/s at QoS 1 over two restarts by SIGTERM, with persistence."""
-    broker = own_mosquitto("max_inflight_messages 0", persistence=True)
-    observer = new_observer(broker, f"{prefix}/events", session=f"witness-{prefix}")
-    connector = await connected(broker)
-    commands: list[object] = []
-    await connector.subscribe(f"{prefix}/commands", lambda topic, payload: commands.append(payload))
-
-    total, start = 8_000, time.monotonic()
-    restarts = {2_000, 5_000}
-    restarting = []
-    for number in range(total):
-        await connector.publish(f"{prefix}/events", {"n": number}, qos=1)
-        if number in restarts:
-            restarting.append(asyncio.create_task(asyncio.to_thread(broker.restart)))
-        if number % 20 == 19:  # a hundred ticks a second of 20 events
-            await asyncio.sleep(max(0.0, start + (number + 1) / 2_000 - time.monotonic()))
-    await asyncio.gather(*restarting)
-    assert await connector.flush(30) == 0
-    stats = accounts.check(connector.stats())
-    assert stats.acknowledged == total
-    assert stats.reconnects >= 2
-
-    await eventually(lambda: len({message.json["n"] for message in observer.seen}) == total, 30)
-    first_seen = list(dict.fromkeys(message.json["n"] for message in observer.seen))
-    assert first_seen == list(range(total))
-    speaker = new_observer(broker)
-    speaker.publish(f"{prefix}/commands", '"back"')
-    await eventually(lambda: commands == ["back"])
-
-
-async def test_what_a_killed_broker_lost_comes_again(connected, own_mosquitto, new_observer, new_proxy, prefix):
-    broker = own_mosquitto()
-    proxy = new_proxy(broker)
-    observer = new_observer(broker, f"{prefix}/#")
-    connector = await connected(proxy)
-    proxy.pause()
-    for number in range(1_000):
-        connector.publish_nowait(f"{prefix}/a", {"n": number}, qos=1)
-    proxy.cut()
-    proxy.resume()
-    assert await connector.flush(20) == 0
-    await eventually(lambda: {message.json["n"] for message in observer.seen} == set(range(1_000)))
-    assert accounts.check(connector.stats()).acknowledged == 1_000
 
 
 async def test_without_a_session_it_is_sent_again_as_new(connected, peer):
