@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{io, mem};
 
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::clock;
@@ -16,6 +15,7 @@ use crate::inbox::Inbox;
 use crate::outbox::{Cause, Loss, Outbox, Outcome};
 use crate::pulse::Pulse;
 use crate::runtime;
+use crate::sync::Mutex;
 use crate::transport::{Network, Tcp};
 use crate::wake::Bell;
 

@@ -1,11 +1,10 @@
 //! What happened on the I/O thread, queued for the Python face to fetch.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, PoisonError};
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::sync::Mutex;
 use crate::wake::{Bell, EVENTS};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -77,14 +76,8 @@ impl Events {
 
     /// Block until an event waits; false on time-out.
     pub fn wait(&self, timeout: Duration) -> bool {
-        let until = Instant::now() + timeout;
-        let mut queue = self.queue.lock();
-        while queue.is_empty() {
-            if self.arrived.wait_until(&mut queue, until).timed_out() {
-                return !queue.is_empty();
-            }
-        }
-        true
+        let waited = self.arrived.wait_timeout_while(self.queue.lock(), timeout, |queue| queue.is_empty());
+        !waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
     }
 
     /// Wake the loop if anything waits: it has just been attached.

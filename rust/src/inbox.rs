@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
+use crate::sync::Mutex;
 use crate::wake::Bell;
 
 /// Topic length, payload length, flags: what precedes each message in a queue.

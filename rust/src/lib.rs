@@ -25,6 +25,7 @@ pub mod python;
 mod reader;
 mod runtime;
 pub mod session;
+pub mod sync;
 pub mod topic;
 pub mod transport;
 pub mod wake;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::sync::Mutex;
 
 #[derive(Clone, Copy, Debug)]
 struct Beat {

@@ -112,3 +112,22 @@ def test_programs_started_by_a_connected_program_inherit_nothing(connected_here,
     finally:
         child.kill()
         child.wait()
+
+
+def test_a_method_that_was_taken_before_the_fork(run_program, peer):
+    """It publishes to the process it is called in. A call whose hook forks belongs to the parent."""
+    (child,) = run_program("fork_kept_method", peer).said
+    assert child == {"queued": [True, True], "acknowledged": 2}
+    topics = ["before", "first", "second", "in a hook", "after the hook"]
+    assert Counter(packet.topic for packet in peer.published()) == dict.fromkeys(topics, 1)
+    assert payloads(peer, "in a hook") == [b'"parent"']
+
+
+def test_subscriptions_stay_with_the_parent(start_program, peer):
+    """Handles and iterators that the child inherits may be ended there; the parent's go on."""
+    program = start_program("fork_subscribed", peer)
+    assert program.heard() == {"child": "unsubscribed"}
+    peer.send(wire.publish("a", b"1"))
+    assert program.heard() == {"parent": 1}
+    assert program.end().status == 0
+    assert peer.of(wire.UNSUBSCRIBE) == []

@@ -11,11 +11,20 @@ pub enum Rejection {
     InvalidTopic,
     InvalidQos,
     Unserialisable,
+    Forked,
 }
 
 impl Rejection {
-    const NAMES: [&'static str; 7] =
-        ["not_connected", "closed", "queue_full", "too_large", "invalid_topic", "invalid_qos", "unserialisable"];
+    const NAMES: [&'static str; 8] = [
+        "not_connected",
+        "closed",
+        "queue_full",
+        "too_large",
+        "invalid_topic",
+        "invalid_qos",
+        "unserialisable",
+        "forked",
+    ];
 }
 
 /// Why an accepted message was given up.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 /// Frames above this start a buffer of their own; buffers of this size stay in the processor's cache.
 pub const SEGMENT_BYTES: usize = 256 * 1024;

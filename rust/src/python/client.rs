@@ -83,9 +83,15 @@ impl Client {
         Ok(offered.map_or_else(|rejection| (rejection as u8, 0), |token| (0, token)))
     }
 
-    /// `publish_nowait` as one callable; `refused` is called with the code of what is not queued.
-    fn publisher<'py>(&self, py: Python<'py>, refused: Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        Bound::new(py, Publisher::new(Arc::clone(&self.intake), refused))?.getattr("publish_nowait")
+    /// `publish_nowait` as one callable; `refused` is called with the code of what is not queued, and
+    /// `elsewhere` with the whole call in a forked child.
+    fn publisher<'py>(&self, py: Python<'py>, refused: Py<PyAny>, elsewhere: Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        Bound::new(py, Publisher::new(Arc::clone(&self.intake), refused, elsewhere))?.getattr("publish_nowait")
+    }
+
+    /// In a forked child: nothing that is published goes to what the parent has.
+    fn leave_to_parent(&self) {
+        self.intake.leave_to_parent();
     }
 
     fn rejection_detail(&self) -> String {

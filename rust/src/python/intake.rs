@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -30,11 +31,21 @@ pub struct Intake {
     core: Arc<Core>,
     default: Option<Py<PyAny>>,
     max_message_bytes: usize,
+    /// Set in a forked child: the outbox is the parent's, and its lock may be held for ever.
+    left: AtomicBool,
 }
 
 impl Intake {
     pub fn new(core: Arc<Core>, default: Option<Py<PyAny>>) -> Self {
-        Self { max_message_bytes: core.config.max_message_bytes, core, default }
+        Self { max_message_bytes: core.config.max_message_bytes, core, default, left: AtomicBool::new(false) }
+    }
+
+    pub fn leave_to_parent(&self) {
+        self.left.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
     }
 
     /// The token, 0 unless tracked, or why not. Raises only what must stop the program, such as a
@@ -48,6 +59,9 @@ impl Intake {
         priority: bool,
         track: bool,
     ) -> PyResult<Result<u32, Rejection>> {
+        if self.is_left() {
+            return Ok(Err(Rejection::Forked));
+        }
         let refuse = |reason, detail: String| {
             DETAIL.set(detail);
             Err(self.core.outbox.lock().reject(reason))
@@ -71,6 +85,8 @@ impl Intake {
         scratch.clear();
         let default = self.default.as_ref().map(|default| default.bind(topic.py()));
         let offered = match encode_payload(payload, default, self.max_message_bytes, &mut scratch) {
+            // The hook has forked, and this is the child.
+            _ if self.is_left() => Err(Rejection::Forked),
             Ok(()) => {
                 let message = Message {
                     topic: name.as_bytes(),

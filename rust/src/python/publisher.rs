@@ -12,11 +12,13 @@ use super::intake::Intake;
 pub struct Publisher {
     intake: Arc<Intake>,
     refused: Py<PyAny>,
+    elsewhere: Py<PyAny>,
 }
 
 #[pymethods]
 impl Publisher {
-    /// Queue one message; returns whether it was queued. What is not goes to `refused` by its code.
+    /// Queue one message; returns whether it was queued. What is not goes to `refused` by its code;
+    /// in a forked child `elsewhere` gets the call.
     #[pyo3(signature = (topic, payload, qos=None, retain=None))]
     fn publish_nowait(
         &self,
@@ -25,19 +27,27 @@ impl Publisher {
         qos: Option<&Bound<'_, PyAny>>,
         retain: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
+        let py = topic.py();
+        if self.intake.is_left() {
+            let (qos, retain) = (qos.map(Bound::as_any), retain.map(Bound::as_any));
+            let qos = qos.cloned().unwrap_or(0u8.into_pyobject(py)?.into_any());
+            let retain = retain.is_some_and(|retain| retain.is_truthy().unwrap_or(false));
+            return self.elsewhere.bind(py).call1((topic, payload, qos, retain))?.is_truthy();
+        }
         match self.intake.offer(topic, payload, qos, retain, false, false)? {
             Ok(_) => Ok(true),
-            Err(rejection) => self.refused.bind(topic.py()).call1((rejection as u8,))?.is_truthy(),
+            Err(rejection) => self.refused.bind(py).call1((rejection as u8,))?.is_truthy(),
         }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.refused)
+        visit.call(&self.refused)?;
+        visit.call(&self.elsewhere)
     }
 }
 
 impl Publisher {
-    pub fn new(intake: Arc<Intake>, refused: Py<PyAny>) -> Self {
-        Self { intake, refused }
+    pub fn new(intake: Arc<Intake>, refused: Py<PyAny>, elsewhere: Py<PyAny>) -> Self {
+        Self { intake, refused, elsewhere }
     }
 }

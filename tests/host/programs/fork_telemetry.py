@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cascade.connectors.mqtt import TelemetryPublisher
 from given import GIVEN, connector, fork, join
+
+from cascade.connectors.mqtt import TelemetryPublisher
 
 shared = connector()
 shared.open(20)

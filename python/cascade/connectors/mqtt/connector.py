@@ -256,7 +256,8 @@ class MqttConnector:
     # One process's part
 
     def _begin_incarnation(self) -> None:
-        self._lock = threading.Lock()
+        # Re-entrant: a signal's handler or a finalizer that publishes may come in between.
+        self._lock = threading.RLock()
         self._link: Link | None = None
         self._lifecycle: Lifecycle | None = None
         self._incarnation = Incarnation(self._options)
@@ -264,13 +265,15 @@ class MqttConnector:
 
     def _need_link(self) -> Link:
         """The link, made at the first need: a connector that is never used costs nothing."""
+        if self._link is not None:
+            return self._link
         with self._lock:
             if self._link is None:
                 link = Link(self._options, self._backend, self._incarnation)
-                self._drop = weakref.finalize(self, link.abandon)
-                self._drop.atexit = False
-                self._lifecycle = Lifecycle(link)
-                self._link = link
+                lifecycle, drop = Lifecycle(link), weakref.finalize(self, link.abandon)
+                drop.atexit = False
+                if self._link is None:
+                    self._lifecycle, self._drop, self._link = lifecycle, drop, link
             return self._link
 
     def _need_lifecycle(self) -> Lifecycle:
@@ -301,7 +304,7 @@ class MqttConnector:
         self.__dict__["_publish"] = link.backend.publish
         if type(self).publish_nowait is _PUBLISH_NOWAIT:
             # Neither overridden nor patched: the backend may save the frame of that method.
-            self.__dict__["publish_nowait"] = link.backend.publisher(self._refused)
+            self.__dict__["publish_nowait"] = link.backend.publisher(self._refused, _PUBLISH_NOWAIT.__get__(self))
         return link.backend.publish(topic, payload, qos, retain, priority)
 
     def _publish_first(self, topic: str, payload: Any, qos: int) -> bool:
@@ -325,6 +328,7 @@ class MqttConnector:
         was_open = self._after_fork is not None or (link is not None and link.state not in ("closing", "closed"))
         if link is not None:
             self._drop.detach()
+            link.leave_to_parent()
         self._begin_incarnation()
         if was_open:
             self._after_fork = self._options.after_fork

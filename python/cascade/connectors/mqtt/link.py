@@ -145,6 +145,12 @@ class Link:
                 return
         self._stop_abandoned()
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: what is held of this does nothing any more."""
+        self.backend.leave_to_parent()
+        for subscription in self._subscriptions():
+            subscription.leave_to_parent()
+
     def _stop_abandoned(self) -> None:
         self.stop(process.EXIT_S, goodbye=False, final=True)
 
@@ -286,16 +292,14 @@ class Link:
 
     def _changed(self, kind: str, token: int, detail: Any) -> None:
         attempt = self.attempt
-        if kind == "connected":
-            self.state = "connected"
+        if kind == "connected" and self._become("connected"):
             self.refusals.forget()
             self.journal.connected(detail, self._waiting())
             self._announce(self._presence.birth())
             if attempt is not None:
                 attempt.succeeded = True
             self._end_attempt()
-        elif kind == "disconnected":
-            self.state = "disconnected"
+        elif kind == "disconnected" and self._become("disconnected"):
             self.refusals.forget()
             self.journal.lost(detail, self._waiting())
         elif kind == "failed":
@@ -305,6 +309,14 @@ class Link:
                 attempt.why, attempt.permanent = detail, bool(token)
                 if token:
                     self._end_attempt()
+
+    def _become(self, state: State) -> bool:
+        """Not if somebody has closed it meanwhile, on another thread."""
+        with self._changing:
+            if self.state in ("closing", "closed"):
+                return False
+            self.state = state
+            return True
 
     def _stopped(self) -> None:
         if self.state != "closing":

@@ -15,7 +15,7 @@ FORKED = REJECTIONS.index("forked")
 _LINES = {
     "not_connected": "publish before connect() is ignored",
     "closed": "publish after disconnect() is ignored",
-    "forked": "publish in a forked process is ignored (after_fork='close')",
+    "forked": "publish in a forked process is ignored (after_fork='close', or a hook of publish has forked)",
 }
 _MISTAKES: dict[str, type[Exception]] = {
     "unserialisable": PayloadError,

@@ -78,6 +78,10 @@ class Subscription:
         """Cancel what still runs for this subscription, except these; returns what was cancelled."""
         return []
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: no message comes here any more, and there is nothing to end."""
+        self._ended = True
+
     def end(self) -> bool:
         """Leave the backend; False where it was done before."""
         if self._ended:

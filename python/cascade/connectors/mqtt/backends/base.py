@@ -141,11 +141,16 @@ class Backend(Protocol):
         """As ``publish`` with priority; returns ``(code, token)``. ``acknowledged`` or ``given_up``
         follows for the token when the code is 0."""
 
-    def publisher(self, refused: Callable[[int], bool]) -> Callable[..., bool]:
+    def publisher(self, refused: Callable[[int], bool], elsewhere: Callable[..., bool]) -> Callable[..., bool]:
         """``MqttConnector.publish_nowait`` as one callable, as cheap as this backend can make it.
 
-        ``refused`` is called with the code of a message that is not queued; its result is returned.
+        ``refused`` is called with the code of a message that is not queued, after ``leave_to_parent``
+        ``elsewhere`` with all arguments; its result is returned.
         """
+
+    def leave_to_parent(self) -> None:
+        """In a forked child, once: a lock of this may be held for ever, so ``publish`` touches none any more,
+        and answers ``forked``. Nothing else is called from here on."""
 
     def rejection_detail(self) -> str:
         """Why this thread's last ``publish`` was refused, in words; without secrets or payload."""

@@ -40,6 +40,7 @@ class PythonBackend:
         self._driver = Driver(options, self._outbox, self._events, self._inbound)
         self._refused = threading.local()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._left = False
 
     def attach(
         self, loop: asyncio.AbstractEventLoop, on_events: Callable[[], None], on_inbox: Callable[[int], None]
@@ -66,14 +67,19 @@ class PythonBackend:
     def publish_tracked(self, topic: Any, payload: Any, qos: int, retain: bool) -> tuple[int, int]:
         return self._submit(topic, payload, qos, retain, True, track=True)
 
-    def publisher(self, refused: Callable[[int], bool]) -> Callable[..., bool]:
+    def publisher(self, refused: Callable[[int], bool], elsewhere: Callable[..., bool]) -> Callable[..., bool]:
         publish = self.publish
 
         def publish_nowait(topic: Any, payload: Any, qos: int = 0, retain: bool = False) -> bool:
+            if self._left:
+                return elsewhere(topic, payload, qos, retain)
             code = publish(topic, payload, qos, retain, False)
             return not code or refused(code)
 
         return publish_nowait
+
+    def leave_to_parent(self) -> None:
+        self._left = True
 
     def rejection_detail(self) -> str:
         return getattr(self._refused, "detail", "")
@@ -133,6 +139,8 @@ class PythonBackend:
     def _submit(
         self, topic: Any, payload: Any, qos: Any, retain: Any, priority: bool, *, track: bool
     ) -> tuple[int, int]:
+        if self._left:
+            return _CODES["forked"], 0
         closed = self._outbox.closed_reason()
         if closed is not None:
             return self._refuse(closed, "")
@@ -147,6 +155,9 @@ class PythonBackend:
             return self._refuse("unserialisable", str(error))
         except TooLarge as error:
             return self._refuse("too_large", str(error))
+        if self._left:
+            # The hook has forked, and this is the child.
+            return _CODES["forked"], 0
         retain = bool(retain)
         message = Message(name, data, int(qos), retain, priority or retain)
         reason, wake = self._outbox.add(message, time.monotonic(), track=track)
