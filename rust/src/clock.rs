@@ -4,7 +4,9 @@
 #[cfg(target_os = "linux")]
 pub fn now_ms() -> u32 {
     // A few nanoseconds where the exact clock takes 25; its resolution is that of the kernel's tick.
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a timespec of ours; the call writes it and nothing else.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
     (now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000) as u32
 }
 
