@@ -2,8 +2,27 @@
 
 use super::{EncodeError, Encoded, text};
 
-/// What there is always room for: separators and quotes.
-const SLACK: usize = 16;
+/// What there is always room for: separators and quotes, and what `Blocks` copies beyond its end.
+const SLACK: usize = 16 + BLOCK;
+const BLOCK: usize = 32;
+
+/// Bytes that are copied in blocks, which for a few of them takes half the time of a call of memcpy.
+pub struct Blocks {
+    /// Whole blocks; what lies behind `length` is nothing.
+    padded: Vec<[u8; BLOCK]>,
+    length: usize,
+}
+
+impl Blocks {
+    pub fn new(bytes: &[u8]) -> Self {
+        let padded = bytes.chunks(BLOCK).map(|chunk| {
+            let mut block = [0; BLOCK];
+            block[..chunk.len()].copy_from_slice(chunk);
+            block
+        });
+        Self { padded: padded.collect(), length: bytes.len() }
+    }
+}
 
 pub struct Buffer {
     bytes: Vec<u8>,
@@ -25,6 +44,15 @@ impl Buffer {
     pub fn finish(&mut self) -> Encoded {
         self.bytes.pop();
         if self.bytes.len() > self.end { Err(Box::new(EncodeError::TooLarge)) } else { Ok(()) }
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What was written behind a former length.
+    pub fn since(&self, start: usize) -> &[u8] {
+        &self.bytes[start..]
     }
 
     pub fn into_inner(self) -> Vec<u8> {
@@ -55,6 +83,23 @@ impl Buffer {
         self.room(bytes.len())?;
         // SAFETY: there is room for them.
         unsafe { self.append(bytes, &[]) };
+        Ok(())
+    }
+
+    /// Append prepared bytes.
+    #[inline(always)]
+    pub fn blocks(&mut self, blocks: &Blocks) -> Encoded {
+        self.room(blocks.length)?;
+        let length = self.bytes.len();
+        // SAFETY: there is room for the bytes and for one block more; the last one begins before their end.
+        unsafe {
+            let mut end = self.bytes.as_mut_ptr().add(length).cast::<[u8; BLOCK]>();
+            for block in &blocks.padded {
+                end.write(*block);
+                end = end.add(1);
+            }
+            self.bytes.set_len(length + blocks.length);
+        }
         Ok(())
     }
 

@@ -5,8 +5,11 @@
 
 mod buffer;
 mod number;
+mod shape;
 mod special;
 mod text;
+
+use std::ptr;
 
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
@@ -16,6 +19,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyT
 
 use crate::json::MAX_DEPTH;
 use buffer::Buffer;
+use shape::{Shapes, Slot, UNKNOWN};
 
 /// Why a payload cannot be encoded.
 #[derive(Debug)]
@@ -79,9 +83,10 @@ pub fn encode_json(
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     let start = out.len();
-    let mut encoder = Encoder { out: Buffer::new(std::mem::take(out), limit), default };
+    let mut encoder = Encoder { out: Buffer::new(std::mem::take(out), limit), default, shapes: Shapes::take() };
     let encoded = encoder.any(value, 0).and_then(|()| encoder.out.finish());
     *out = encoder.out.into_inner();
+    encoder.shapes.put_back();
     encoded.map_err(|stop| {
         out.truncate(start);
         *stop
@@ -91,6 +96,7 @@ pub fn encode_json(
 struct Encoder<'a, 'py> {
     out: Buffer,
     default: Option<&'a Bound<'py, PyAny>>,
+    shapes: Box<Shapes>,
 }
 
 impl<'py> Encoder<'_, 'py> {
@@ -142,29 +148,84 @@ impl<'py> Encoder<'_, 'py> {
     fn dict(&mut self, dict: &Bound<'py, PyDict>, depth: usize) -> Encoded {
         let py = dict.py();
         let depth = deeper(depth)?;
-        self.out.short(b"{")?;
         let size = dict.len();
-        let mut left = size;
-        let mut position = 0;
-        let mut key = std::ptr::null_mut();
-        let mut value = std::ptr::null_mut();
+        let (mut position, mut key, mut value) = (0, ptr::null_mut(), ptr::null_mut());
+        let mut shape = UNKNOWN;
+        let mut place = 0;
         // SAFETY: the dict is alive and we hold the GIL; CPython looks the position up anew each
         // time, so that a dict changed in between gives other items, never freed ones.
         while unsafe { ffi::PyDict_Next(dict.as_ptr(), &raw mut position, &raw mut key, &raw mut value) } != 0 {
+            if place == 0 {
+                shape = self.shapes.find(key, size);
+            } else if place == size {
+                return Err(changed());
+            }
+            let mut slot = self.shapes.slot(shape, place);
+            if slot.as_ref().is_some_and(|slot| !slot.is(key)) {
+                shape = self.shapes.switch(shape, place, key);
+                slot = self.shapes.slot(shape, place);
+            }
+            if let Some(slot) = &slot
+                && let Some(whole) = slot.whole(value)
+            {
+                self.out.blocks(whole)?;
+                place += 1;
+                continue;
+            }
             // SAFETY: both are borrowed from the dict and nothing has run since. They are owned
             // from here on, because a hook may take them out of the dict.
             let (key, value) = unsafe { (Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value)) };
-            if left == 0 {
-                return Err(changed());
+            match slot {
+                Some(slot) => {
+                    let hopeful = slot.is_hopeful();
+                    let start = self.out.len();
+                    self.out.blocks(slot.key())?;
+                    self.value(&value, depth)?;
+                    if hopeful
+                        && is_leaf(&value)
+                        && let Some(slot) = self.shapes.slot(shape, place)
+                    {
+                        slot.remember(&value, self.out.since(start));
+                    }
+                }
+                None => {
+                    if place == 0 {
+                        self.out.short(b"{")?;
+                    }
+                    self.key(&key)?;
+                    self.value(&value, depth)?;
+                }
             }
-            left -= 1;
-            self.key(&key)?;
-            self.value(&value, depth)?;
             if dict.len() != size {
                 return Err(changed());
             }
+            place += 1;
         }
-        self.out.close(b'}')
+        if place == 0 {
+            self.out.short(b"{")?;
+        }
+        self.out.close(b'}')?;
+        if shape == UNKNOWN && self.shapes.wants(size) {
+            self.learn(dict);
+        }
+        Ok(())
+    }
+
+    /// Prepare for the next dict with these keys, if they are of the kind that is seldom made anew.
+    #[cold]
+    #[inline(never)]
+    fn learn(&mut self, dict: &Bound<'py, PyDict>) {
+        let mut slots = Vec::with_capacity(dict.len());
+        for (place, (key, _)) in dict.iter().enumerate() {
+            let Some(string) = exact::<PyString>(&key) else { return };
+            let Some(utf8) = text::utf8(string) else { return };
+            let mut bytes = Vec::with_capacity(utf8.len() + 4);
+            bytes.extend_from_slice(if place == 0 { b"{" } else { b"" });
+            text::escape(utf8, &mut bytes);
+            bytes.push(b':');
+            slots.push(Slot::new(key.clone().unbind(), &bytes));
+        }
+        self.shapes.learn(slots);
     }
 
     #[inline(never)]
@@ -198,6 +259,16 @@ impl<'py> Encoder<'_, 'py> {
 fn exact<'a, 'py, T: PyTypeInfo>(value: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, T>> {
     // SAFETY: the cast is to the very type of the value.
     value.is_exact_instance_of::<T>().then(|| unsafe { value.cast_unchecked() })
+}
+
+/// Whether a value cannot change, nor run code when it is written.
+#[inline(always)]
+fn is_leaf(value: &Bound<'_, PyAny>) -> bool {
+    exact::<PyString>(value).is_some()
+        || value.is_none()
+        || exact::<PyInt>(value).is_some()
+        || exact::<PyFloat>(value).is_some()
+        || exact::<PyBool>(value).is_some()
 }
 
 #[inline]
