@@ -25,6 +25,8 @@ class FakePeer:
         self.greeting = b""
         """Raw bytes to send behind each CONNACK."""
         self.puback = True
+        self.pubrec = True
+        self.pubcomp = True
         self.pingresp = True
         self.suback = True
         self.granted = 1
@@ -101,18 +103,23 @@ class FakePeer:
                 while packet := wire.take(buffer):
                     with self._lock:
                         self.packets.append(packet)
-                    if answer := self._answer(packet):
+                    if answer := self.answer(packet):
                         client.sendall(answer)
         finally:
             with self._lock:
                 self._open.discard(client)
 
-    def _answer(self, packet: Packet) -> bytes:
+    def answer(self, packet: Packet) -> bytes:
+        """What is sent back. A subclass may answer otherwise; an OSError closes the connection."""
         match packet.kind:
             case wire.CONNECT if self.connack:
                 return wire.encode(wire.CONNACK, 0, self.connack) + self.greeting
             case wire.PUBLISH if packet.qos == 1 and self.puback:
                 return wire.acknowledge(wire.PUBACK, packet.packet_id)
+            case wire.PUBLISH if packet.qos == 2 and self.pubrec:
+                return wire.acknowledge(wire.PUBREC, packet.packet_id)
+            case wire.PUBREL if self.pubcomp:
+                return wire.acknowledge(wire.PUBCOMP, packet.packet_id)
             case wire.SUBSCRIBE if self.suback:
                 codes = bytes([self.granted]) * len(packet.filters)
                 answer = wire.acknowledge(wire.SUBACK, packet.packet_id, codes)

@@ -6,6 +6,7 @@ import struct
 from typing import NamedTuple
 
 CONNECT, CONNACK, PUBLISH, PUBACK = 1, 2, 3, 4
+PUBREC, PUBREL, PUBCOMP = 5, 6, 7
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK = 8, 9, 10, 11
 PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
 
@@ -65,14 +66,16 @@ def encode(kind: int, flags: int = 0, body: bytes = b"") -> bytes:
             return bytes([kind << 4 | flags]) + bytes(digits) + body
 
 
-def publish(topic: str, payload: bytes, *, qos: int = 0, retain: bool = False, packet_id: int = 1) -> bytes:
+def publish(
+    topic: str, payload: bytes, *, qos: int = 0, retain: bool = False, dup: bool = False, packet_id: int = 1
+) -> bytes:
     name = topic.encode()
     body = struct.pack(">H", len(name)) + name + (struct.pack(">H", packet_id) if qos else b"") + payload
-    return encode(PUBLISH, qos << 1 | retain, body)
+    return encode(PUBLISH, dup << 3 | qos << 1 | retain, body)
 
 
 def acknowledge(kind: int, packet_id: int, rest: bytes = b"") -> bytes:
-    return encode(kind, 0, struct.pack(">H", packet_id) + rest)
+    return encode(kind, 2 if kind == PUBREL else 0, struct.pack(">H", packet_id) + rest)
 
 
 def take(buffer: bytearray) -> Packet | None:

@@ -10,9 +10,6 @@ _LAST = 65_535
 _LAST_OF_PUBLISHES = 60_000
 """SUBSCRIBE and UNSUBSCRIBE take those above, so that the two never meet."""
 
-_MAX_HELD = 5_000
-"""Identifiers that are kept back for a session's sake; beyond, the oldest are free again."""
-
 
 class Identifiers:
     """What has an identifier now, and what may have one in the session that the broker keeps.
@@ -29,10 +26,10 @@ class Identifiers:
         self._sent_at_qos_2 = 0
         # Sent on a former one, and not again yet.
         self._unresent: dict[int, Message] = {}
-        # PUBCOMP will come; in the order of the PUBRECs. None: it is accounted for already.
-        self._released: dict[int, Message | None] = {}
-        # Of QoS 2 messages that were given up: a broker that has one would take a new message for its duplicate.
-        self._held: dict[int, None] = {}
+        # PUBCOMP will come; in the order of the PUBRECs.
+        self._released: dict[int, Message] = {}
+        # Of QoS 2 messages that were given up: a session may hold them, and take a new message for a repetition.
+        self._open: dict[int, None] = {}
 
     @property
     def unanswered(self) -> int:
@@ -51,7 +48,7 @@ class Identifiers:
     @property
     def most(self) -> int:
         """How many can be in use at once."""
-        return _LAST_OF_PUBLISHES - len(self._held)
+        return _LAST_OF_PUBLISHES - len(self._open)
 
     def new_for_control(self) -> int:
         """For SUBSCRIBE and UNSUBSCRIBE."""
@@ -70,17 +67,20 @@ class Identifiers:
         self._sent_at_qos_2 += message.qos == 2
         return again
 
+    def qos_of(self, packet_id: int) -> int | None:
+        """Of the message in flight that has this identifier; None where there is none."""
+        message = self._sent.get(packet_id) or self._released.get(packet_id)
+        return None if message is None else message.qos
+
     def puback(self, packet_id: int) -> Message | None:
         """The QoS 1 message that is acknowledged; None for what is not known."""
-        message = self._sent.get(packet_id)
-        return self._sent.pop(packet_id) if message is not None and message.qos == 1 else None
+        return self._sent.pop(packet_id, None)
 
     def pubrec(self, packet_id: int, *, refused: bool) -> Message | None:
         """The QoS 2 message that the broker has, or has refused; None for what is not known."""
-        message = self._sent.get(packet_id)
-        if message is None or message.qos != 2:
+        message = self._sent.pop(packet_id, None)
+        if message is None:
             return None
-        del self._sent[packet_id]
         self._sent_at_qos_2 -= 1
         if not refused:
             self._released[packet_id] = message
@@ -88,7 +88,7 @@ class Identifiers:
 
     def pubcomp(self, packet_id: int) -> Message | None:
         """The QoS 2 message that is complete; None for what is not known, or was given up."""
-        self._held.pop(packet_id, None)
+        self._open.pop(packet_id, None)
         return self._released.pop(packet_id, None)
 
     def connection_lost(self) -> None:
@@ -99,9 +99,9 @@ class Identifiers:
     def connection_made(self, *, session_present: bool) -> tuple[list[int], list[Message]]:
         """What a session has remembered: identifiers to send PUBREL for again, and messages whose fate is uncertain."""
         if session_present:
-            return list(self._released), []
-        uncertain = [message for message in self._released.values() if message is not None]
-        for known in (self._unresent, self._released, self._held):
+            return [*self._released, *self._open], []
+        uncertain = list(self._released.values())
+        for known in (self._unresent, self._released, self._open):
             known.clear()
         return [], uncertain
 
@@ -111,19 +111,18 @@ class Identifiers:
             return
         del self._unresent[message.packet_id]
         if message.qos == 2:
-            self._held[message.packet_id] = None
-            if len(self._held) > _MAX_HELD:
-                del self._held[next(iter(self._held))]
+            self._open[message.packet_id] = None
 
     def give_up_all(self) -> None:
         """All messages are accounted for; what a session may remember of them is not forgotten."""
         self.connection_lost()
         for message in list(self._unresent.values()):
             self.give_up(message)
-        self._released = dict.fromkeys(self._released)
+        self._open |= dict.fromkeys(self._released)
+        self._released.clear()
 
     def _new(self) -> int:
         while True:
             self._last = self._last % _LAST_OF_PUBLISHES + 1
-            if not any(self._last in known for known in (self._sent, self._unresent, self._released, self._held)):
+            if not any(self._last in known for known in (self._sent, self._unresent, self._released, self._open)):
                 return self._last

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...options import Options
+from . import reasons
 from .identifiers import Identifiers
 from .lane import Message
 from .outbox import Outbox
@@ -96,10 +97,16 @@ class Sender:
         self._progressed()
 
     def puback(self, packet_id: int, code: int) -> None:
+        if self._identifiers.qos_of(packet_id) == 2:
+            self._mismatch("PUBACK of a QoS 2 message (MQTT 3.1.1 section 4.3.3)")
+            return
         self._settle(self._identifiers.puback(packet_id), code)
 
     def pubrec(self, packet_id: int, code: int) -> None:
-        """PUBREC is answered by PUBREL, also where nothing is known of it: then it lies with the broker alone."""
+        """PUBREC is answered by PUBREL, also where nothing is known of it: so the broker can finish."""
+        if self._identifiers.qos_of(packet_id) == 1:
+            self._mismatch("PUBREC of a QoS 1 message (MQTT 3.1.1 section 4.3.2)")
+            return
         message = self._identifiers.pubrec(packet_id, refused=code >= 0x80)
         if code >= 0x80:
             self._settle(message, code)
@@ -112,6 +119,10 @@ class Sender:
     def pubcomp(self, packet_id: int) -> None:
         # Whatever its reason code says, there is nothing left to do (MQTT 5.0 section 3.7.2.1).
         self._settle(self._identifiers.pubcomp(packet_id), 0)
+
+    def _mismatch(self, what: str) -> None:
+        if self._link is not None:
+            self._link.fail(reasons.unexpected(what))
 
     def _settle(self, message: Message | None, code: int) -> None:
         """The last acknowledgement of a message came."""
