@@ -1,6 +1,7 @@
 # Everything a contributor runs; .ci/run calls the same targets.
 #   make demo [BACKEND=python] [ARGS="--json"]   make dev   make test [ARGS="-k qos1"]   make lint   make fmt
-#   make wheels   make test-wheel   make test-pure   make bench   make bench-peers   make clean
+#   make wheels   make test-wheel   make test-pure   make fuzz [FUZZ=topics SECONDS=600]   make bench   make bench-peers
+#   make clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,7 +20,7 @@ CARGO := PYO3_PYTHON=$(abspath $(BIN)/python) cargo
 export PIP_QUIET = 1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo dev test test-python test-rust test-wheel test-pure lint fmt wheels bench bench-peers clean
+.PHONY: demo dev test test-python test-rust test-wheel test-pure lint fmt wheels fuzz bench bench-peers clean
 .DELETE_ON_ERROR:
 
 # --- environments: each has a stamp file, newer than what it was made from
@@ -99,6 +100,15 @@ test-wheel: wheels
 # With the oldest versions of what the fallback stands on; every other suite has the newest.
 test-pure: wheels
 	$(call suite_on,build/pure,dist/*-none-any.whl,aiomqtt==2.4.0 paho-mqtt==2.1.0,CASCADE_TEST_BACKENDS=python)
+
+FUZZ ?= packets topics json_encode json_decode
+# For each of them.
+SECONDS ?= 60
+
+fuzz: | $(BIN)/maturin
+	@for target in $(FUZZ); do \
+	    PYO3_PYTHON=$(abspath $(BIN)/python) rust/fuzz/run $$target -max_total_time=$(SECONDS) || exit 1; \
+	done
 
 bench: $(DEV)
 	$(BIN)/python -m pytest --benchmark $(ARGS)

@@ -1,7 +1,7 @@
 //! The Python module `cascade.connectors.mqtt._native`.
 
 mod client;
-mod decode;
+pub mod decode;
 pub mod encode;
 mod inbox;
 mod intake;
