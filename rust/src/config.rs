@@ -66,7 +66,13 @@ impl Config {
             max_inbound_bytes: 1 << 20,
             max_inbox_bytes: 1 << 20,
             max_inbox_messages: 1,
-            limits: Limits { queued_bytes: 1 << 20, queued_events: None, in_flight: 10, on_full: OnFull::DropOldest },
+            limits: Limits {
+                queued_bytes: 1 << 20,
+                queued_events: None,
+                in_flight: 10,
+                in_flight_qos2: 10,
+                on_full: OnFull::DropOldest,
+            },
             settings: Settings { keep_alive_ms: 0, ack_timeout_ms: 1000, retained_timeout_ms: 1000 },
         }
     }

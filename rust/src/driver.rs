@@ -107,7 +107,7 @@ impl Driver {
                 }
                 Command::Unsubscribe { subscription } => {
                     self.inboxes.remove(&subscription);
-                    self.session.unsubscribe(subscription);
+                    self.session.unsubscribe(self.now_ms(), subscription);
                 }
                 Command::Stop { timeout, goodbye } => {
                     core.outbox.lock().mark();
@@ -201,8 +201,11 @@ impl Driver {
 
     async fn connected<S: Stream>(&mut self, core: &Core, established: Established<S>) -> Result<(), Ended> {
         let Established { stream, leftover, session_present } = established;
-        self.session.connected(self.now_ms());
-        core.outbox.lock().connected(session_present);
+        self.session.connected(self.now_ms(), session_present);
+        for id in core.outbox.lock().connected(session_present) {
+            self.session.pubrel(id);
+        }
+        core.tell_outcomes();
         core.events.push(Event::Connected { session_present });
         let ended = Connection::new(stream, leftover).run(core, self).await;
         self.session.disconnected();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::outbox::Mismatch;
 use crate::packet::Malformed;
 use crate::session::Violation;
 
@@ -85,6 +86,12 @@ impl From<Violation> for Ended {
             Violation::KeepAlive => Self::KeepAlive,
             Violation::Unexpected(what) => Self::Unexpected(what),
         }
+    }
+}
+
+impl From<Mismatch> for Ended {
+    fn from(mismatch: Mismatch) -> Self {
+        Self::Unexpected(mismatch.0)
     }
 }
 

@@ -1,16 +1,21 @@
-//! MQTT client protocol state: subscriptions, keep-alive, the retained messages of a SUBSCRIBE.
+//! MQTT client protocol state: subscriptions, the retained messages of a SUBSCRIBE, QoS 2 deliveries, keep-alive.
 //! No socket and no clock: time comes in as milliseconds, packets go out through `control`.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+mod id_set;
+mod keep_alive;
+mod requests;
+mod round;
+
+use std::collections::BTreeSet;
+
+pub use id_set::IdSet;
+use keep_alive::KeepAlive;
+use requests::{FIRST_ID, Request, Requests};
+use round::Round;
 
 use crate::packet::{self, Publish};
 use crate::topic;
 
-/// SUBSCRIBE and UNSUBSCRIBE take identifiers that publishes never use.
-const FIRST_ID: u16 = crate::outbox::MAX_PUBLISH_ID + 1;
-/// After the PINGRESP behind a SUBSCRIBE, this long without a retained message means that all are here.
-const QUIET_MS: u64 = 50;
 /// SUBACK return code for a refusal (MQTT 3.1.1 section 3.9.3).
 pub const REFUSED: u8 = 0x80;
 
@@ -18,7 +23,7 @@ pub const REFUSED: u8 = 0x80;
 pub struct Settings {
     /// 0 turns keep-alive off (MQTT 3.1.1 section 3.1.2.10).
     pub keep_alive_ms: u64,
-    /// How long SUBACK may take.
+    /// How long SUBACK and UNSUBACK may take.
     pub ack_timeout_ms: u64,
     /// How long to wait for retained messages after SUBACK.
     pub retained_timeout_ms: u64,
@@ -60,58 +65,28 @@ struct Member {
     qos: u8,
 }
 
-/// One SUBSCRIBE from its sending until its retained messages are through.
+/// An UNSUBSCRIBE without its answer.
 #[derive(Debug)]
-struct Round {
+struct Leaving {
     packet_id: u16,
     filter: String,
-    members: Vec<u32>,
+    subscription: Option<u32>,
     sent_ms: u64,
-    granted_ms: Option<u64>,
-    /// The PINGREQ that went out behind it, counted from the start of the connection.
-    ping: u64,
-    answered_ms: Option<u64>,
-    last_retained_ms: u64,
-    /// Digests of the retained messages so far, payload by topic.
-    seen: HashMap<u64, u64>,
-}
-
-impl Round {
-    /// False for what came before: each SUBSCRIBE that overlaps brings a copy, and none says whose it is.
-    fn is_new(&mut self, message: &Publish<'_>) -> bool {
-        let payload = digest(message.payload);
-        self.seen.insert(digest(message.topic.as_bytes()), payload) != Some(payload)
-    }
-
-    fn done_at(&self, retained_timeout_ms: u64) -> Option<u64> {
-        let bound = self.granted_ms? + retained_timeout_ms;
-        let quiet = self.answered_ms.map(|answered| answered.max(self.last_retained_ms) + QUIET_MS);
-        Some(quiet.map_or(bound, |quiet| quiet.min(bound)))
-    }
-}
-
-fn digest(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[derive(Debug)]
 pub struct Session {
     settings: Settings,
     members: Vec<Member>,
+    /// Filters that the broker may hold for this session.
+    known: BTreeSet<String>,
+    requests: Requests,
     rounds: Vec<Round>,
-    unsubscribing: Vec<(u16, u32)>,
+    leaving: Vec<Leaving>,
+    /// QoS 2 deliveries between PUBLISH and PUBREL.
+    open: IdSet,
     connected: bool,
-    /// Reading was paused by us, so an unread PINGRESP is no one's fault.
-    paused: bool,
-    next_id: u16,
-    pings_sent: u64,
-    pings_answered: u64,
-    ping_since_ms: Option<u64>,
-    last_ping_ms: u64,
-    last_sent_ms: u64,
-    last_received_ms: u64,
+    keep_alive: KeepAlive,
     control: Vec<u8>,
     notices: Vec<Notice>,
 }
@@ -121,42 +96,41 @@ impl Session {
         Self {
             settings,
             members: Vec::new(),
+            known: BTreeSet::new(),
+            requests: Requests::default(),
             rounds: Vec::new(),
-            unsubscribing: Vec::new(),
+            leaving: Vec::new(),
+            open: IdSet::default(),
             connected: false,
-            paused: false,
-            next_id: FIRST_ID,
-            pings_sent: 0,
-            pings_answered: 0,
-            ping_since_ms: None,
-            last_ping_ms: 0,
-            last_sent_ms: 0,
-            last_received_ms: 0,
+            keep_alive: KeepAlive::default(),
             control: Vec::new(),
             notices: Vec::new(),
         }
     }
 
-    /// CONNACK came: subscribe to everything (again).
-    pub fn connected(&mut self, now: u64) {
+    /// CONNACK came: subscribe to everything (again), and from what a session that is present still holds unsubscribe.
+    pub fn connected(&mut self, now: u64, session_present: bool) {
         self.connected = true;
-        self.paused = false;
-        (self.pings_sent, self.pings_answered, self.ping_since_ms) = (0, 0, None);
-        (self.last_sent_ms, self.last_received_ms) = (now, now);
+        self.keep_alive = KeepAlive::new(self.settings.keep_alive_ms, now);
         self.control.clear();
-        let mut filters: Vec<String> = Vec::new();
+        if !session_present {
+            self.open.clear();
+            self.known.clear();
+        }
+        let mut filters: Vec<&str> = Vec::new();
         for member in &self.members {
-            if !filters.contains(&member.filter) {
-                filters.push(member.filter.clone());
+            if !filters.contains(&member.filter.as_str()) {
+                filters.push(&member.filter);
             }
         }
-        for filter in &filters {
+        for filter in self.known.iter().filter(|known| !filters.contains(&known.as_str())) {
+            self.requests.push(Request::Unsubscribe { filter: filter.clone(), subscription: None });
+        }
+        for filter in filters {
             let members = self.members_of(filter);
-            self.send_subscribe(now, filter.clone(), members);
+            self.requests.push(Request::Subscribe { filter: filter.to_owned(), members });
         }
-        if !filters.is_empty() {
-            self.send_ping(now);
-        }
+        self.send_requests(now);
     }
 
     /// The connection is gone, and with it what belonged to it alone.
@@ -164,20 +138,29 @@ impl Session {
         self.connected = false;
         self.rounds.clear();
         self.control.clear();
-        for (_, subscription) in std::mem::take(&mut self.unsubscribing) {
-            self.notices.push(Notice::Unsubscribed { subscription });
+        let mut gone: Vec<u32> = Vec::new();
+        for leaving in self.leaving.drain(..) {
+            // It may not have arrived.
+            self.known.insert(leaving.filter);
+            gone.extend(leaving.subscription);
         }
+        for request in self.requests.clear() {
+            if let Request::Unsubscribe { subscription, .. } = request {
+                gone.extend(subscription);
+            }
+        }
+        self.notices.extend(gone.into_iter().map(|subscription| Notice::Unsubscribed { subscription }));
     }
 
     pub fn subscribe(&mut self, now: u64, subscription: u32, filter: String, qos: u8) {
         self.members.push(Member { subscription, filter: filter.clone(), qos });
         if self.connected {
-            self.send_subscribe(now, filter, vec![subscription]);
-            self.send_ping(now);
+            self.requests.push(Request::Subscribe { filter, members: vec![subscription] });
+            self.send_requests(now);
         }
     }
 
-    pub fn unsubscribe(&mut self, subscription: u32) {
+    pub fn unsubscribe(&mut self, now: u64, subscription: u32) {
         let Some(place) = self.members.iter().position(|member| member.subscription == subscription) else {
             return;
         };
@@ -185,11 +168,11 @@ impl Session {
         for round in &mut self.rounds {
             round.members.retain(|member| *member != subscription);
         }
+        self.requests.leave(subscription);
         let last = self.members.iter().all(|member| member.filter != filter);
-        if self.connected && last {
-            let id = self.take_id();
-            packet::unsubscribe(&mut self.control, id, &filter);
-            self.unsubscribing.push((id, subscription));
+        if self.connected && last && self.known.contains(&filter) {
+            self.requests.push(Request::Unsubscribe { filter, subscription: Some(subscription) });
+            self.send_requests(now);
         } else {
             self.notices.push(Notice::Unsubscribed { subscription });
         }
@@ -219,8 +202,7 @@ impl Session {
 
     pub fn suback(&mut self, now: u64, packet_id: u16, codes: &[u8]) -> Result<(), Violation> {
         let Some(place) = self.rounds.iter().position(|r| r.packet_id == packet_id && r.granted_ms.is_none()) else {
-            // The answer to a round that timed out or whose members all left.
-            return if packet_id >= FIRST_ID { Ok(()) } else { Err(Violation::Unexpected("SUBACK")) };
+            return self.late("SUBACK", packet_id);
         };
         let &[code] = codes else {
             return Err(Violation::Unexpected("SUBACK"));
@@ -233,30 +215,71 @@ impl Session {
         if code == REFUSED {
             self.rounds.remove(place);
         }
+        self.requests.answered(packet_id);
+        self.send_requests(now);
         Ok(())
     }
 
-    pub fn unsuback(&mut self, packet_id: u16) -> Result<(), Violation> {
-        let Some(place) = self.unsubscribing.iter().position(|(id, _)| *id == packet_id) else {
-            return Err(Violation::Unexpected("UNSUBACK"));
+    pub fn unsuback(&mut self, now: u64, packet_id: u16) -> Result<(), Violation> {
+        let Some(place) = self.leaving.iter().position(|leaving| leaving.packet_id == packet_id) else {
+            return self.late("UNSUBACK", packet_id);
         };
-        let (_, subscription) = self.unsubscribing.remove(place);
-        self.notices.push(Notice::Unsubscribed { subscription });
+        let left = self.leaving.remove(place);
+        self.notices.extend(left.subscription.map(|subscription| Notice::Unsubscribed { subscription }));
+        self.requests.answered(packet_id);
+        self.send_requests(now);
         Ok(())
+    }
+
+    /// An answer to what was given up is harmless; one to another kind of request, or to none of ours, is not.
+    fn late(&self, what: &'static str, packet_id: u16) -> Result<(), Violation> {
+        if packet_id >= FIRST_ID && !self.requests.is_out(packet_id) {
+            return Ok(());
+        }
+        Err(Violation::Unexpected(what))
     }
 
     pub fn pingresp(&mut self, now: u64) {
-        self.pings_answered = self.pings_sent.min(self.pings_answered + 1);
-        self.ping_since_ms = (self.pings_answered < self.pings_sent).then_some(now);
+        self.keep_alive.pingresp(now);
         for round in &mut self.rounds {
-            if round.ping <= self.pings_answered && round.answered_ms.is_none() {
+            if round.ping <= self.keep_alive.answered() && round.answered_ms.is_none() {
                 round.answered_ms = Some(now);
             }
         }
     }
 
-    pub fn puback(&mut self, packet_id: u16) {
-        packet::puback(&mut self.control, packet_id);
+    /// Whether everything that was asked for since CONNACK is answered.
+    pub fn is_answered(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Whether this QoS 2 message is here already: it is answered, and not delivered again (MQTT 3.1.1 section 4.3.3).
+    pub fn is_open(&self, packet_id: u16) -> bool {
+        self.open.contains(packet_id)
+    }
+
+    /// A QoS 2 message is delivered.
+    pub fn opened(&mut self, packet_id: u16) {
+        self.open.insert(packet_id);
+    }
+
+    /// PUBREL: the identifier is free for another message. PUBCOMP goes out whether it is known or not.
+    pub fn released(&mut self, packet_id: u16) {
+        self.open.remove(packet_id);
+        packet::pubcomp(&mut self.control, packet_id);
+    }
+
+    /// Acknowledge a delivery: PUBACK at QoS 1, PUBREC at QoS 2.
+    pub fn acknowledge(&mut self, qos: u8, packet_id: u16) {
+        match qos {
+            1 => packet::puback(&mut self.control, packet_id),
+            _ => packet::pubrec(&mut self.control, packet_id),
+        }
+    }
+
+    /// The answer to PUBREC.
+    pub fn pubrel(&mut self, packet_id: u16) {
+        packet::pubrel(&mut self.control, packet_id);
     }
 
     pub fn goodbye(&mut self) {
@@ -265,51 +288,45 @@ impl Session {
 
     /// Bytes arrived.
     pub fn received(&mut self, now: u64) {
-        self.last_received_ms = now;
+        self.keep_alive.bytes_came(now);
     }
 
     /// Bytes left.
     pub fn sent(&mut self, now: u64) {
-        self.last_sent_ms = now;
+        self.keep_alive.bytes_left(now);
     }
 
     pub fn set_paused(&mut self, now: u64, paused: bool) {
-        if self.paused && !paused {
-            self.last_received_ms = now;
-            self.ping_since_ms = self.ping_since_ms.map(|_| now);
-        }
-        self.paused = paused;
+        self.keep_alive.set_paused(now, paused);
     }
 
     /// Do what is due.
     pub fn tick(&mut self, now: u64) -> Result<(), Violation> {
-        self.finish_rounds(now);
-        let keep_alive = self.settings.keep_alive_ms;
-        if keep_alive == 0 || !self.connected {
+        if !self.connected {
             return Ok(());
         }
-        match self.ping_since_ms {
-            Some(since) if !self.paused && now >= since + keep_alive / 2 => Err(Violation::KeepAlive),
-            _ if now >= self.ping_due() => {
-                self.send_ping(now);
-                Ok(())
-            }
-            _ => Ok(()),
+        self.finish_rounds(now);
+        self.give_up_leaving(now);
+        self.send_requests(now);
+        if self.keep_alive.is_overdue(now) {
+            return Err(Violation::KeepAlive);
         }
+        if self.keep_alive.is_due(now) {
+            self.send_ping(now);
+        }
+        Ok(())
     }
 
     /// When `tick` is due next, if at all.
     pub fn deadline(&self) -> Option<u64> {
-        let keep_alive = match (self.settings.keep_alive_ms, self.ping_since_ms) {
-            (0, _) => None,
-            _ if !self.connected => None,
-            (interval, Some(since)) if !self.paused => Some(self.ping_due().min(since + interval / 2)),
-            _ => Some(self.ping_due()),
-        };
-        let rounds = self.rounds.iter().map(|round| {
-            round.done_at(self.settings.retained_timeout_ms).unwrap_or(round.sent_ms + self.settings.ack_timeout_ms)
-        });
-        rounds.chain(keep_alive).min()
+        let ack_timeout_ms = self.settings.ack_timeout_ms;
+        let rounds = self
+            .rounds
+            .iter()
+            .map(|round| round.done_at(self.settings.retained_timeout_ms).unwrap_or(round.sent_ms + ack_timeout_ms));
+        let leaving = self.leaving.iter().map(|leaving| leaving.sent_ms + ack_timeout_ms);
+        let keep_alive = self.keep_alive.deadline().filter(|_| self.connected);
+        rounds.chain(leaving).chain(keep_alive).min()
     }
 
     pub fn control(&mut self) -> &mut Vec<u8> {
@@ -321,65 +338,64 @@ impl Session {
     }
 
     fn finish_rounds(&mut self, now: u64) {
-        let settings = self.settings.clone();
-        let notices = &mut self.notices;
-        self.rounds.retain(|round| match round.done_at(settings.retained_timeout_ms) {
+        let Settings { retained_timeout_ms, ack_timeout_ms, .. } = self.settings;
+        let (notices, requests) = (&mut self.notices, &mut self.requests);
+        self.rounds.retain(|round| match round.done_at(retained_timeout_ms) {
             Some(at) if now >= at => {
                 notices.extend(round.members.iter().map(|&subscription| Notice::Retained { subscription }));
                 false
             }
-            None if now >= round.sent_ms + settings.ack_timeout_ms => {
+            None if now >= round.sent_ms + ack_timeout_ms => {
                 notices.push(Notice::Unanswered { filter: round.filter.clone() });
                 let refused = |&subscription| Notice::Subscribed { subscription, code: REFUSED };
                 notices.extend(round.members.iter().map(refused));
+                requests.answered(round.packet_id);
                 false
             }
             _ => true,
         });
     }
 
-    /// When the next PINGREQ goes out: with one unanswered, which a pause of ours can make last, the broker must
-    /// hear from us none the less (MQTT 3.1.1 section 3.1.2.10).
-    fn ping_due(&self) -> u64 {
-        let idle_since = match self.ping_since_ms {
-            None => self.last_sent_ms.min(self.last_received_ms),
-            Some(_) => self.last_sent_ms.max(self.last_ping_ms),
-        };
-        idle_since + self.settings.keep_alive_ms
+    fn give_up_leaving(&mut self, now: u64) {
+        let overdue = |leaving: &mut Leaving| now >= leaving.sent_ms + self.settings.ack_timeout_ms;
+        for left in self.leaving.extract_if(.., overdue) {
+            self.notices.extend(left.subscription.map(|subscription| Notice::Unsubscribed { subscription }));
+            self.requests.answered(left.packet_id);
+            self.known.insert(left.filter);
+        }
     }
 
     fn members_of(&self, filter: &str) -> Vec<u32> {
         self.members.iter().filter(|member| member.filter == filter).map(|member| member.subscription).collect()
     }
 
-    fn send_subscribe(&mut self, now: u64, filter: String, members: Vec<u32>) {
-        let of_filter = self.members.iter().filter(|member| member.filter == filter);
-        let qos = of_filter.map(|member| member.qos).max().unwrap_or(0);
-        let packet_id = self.take_id();
-        packet::subscribe(&mut self.control, packet_id, &filter, qos);
-        self.rounds.push(Round {
-            packet_id,
-            filter,
-            members,
-            sent_ms: now,
-            granted_ms: None,
-            ping: self.pings_sent + 1,
-            answered_ms: None,
-            last_retained_ms: now,
-            seen: HashMap::new(),
-        });
+    /// Send what waits for an identifier, as far as there are any, and a PINGREQ behind each run of SUBSCRIBEs.
+    fn send_requests(&mut self, now: u64) {
+        let mut subscribed = false;
+        while let Some((packet_id, request)) = self.requests.next() {
+            match request {
+                Request::Subscribe { filter, members } => {
+                    let of_filter = self.members.iter().filter(|member| member.filter == filter);
+                    let qos = of_filter.map(|member| member.qos).max().unwrap_or(0);
+                    packet::subscribe(&mut self.control, packet_id, &filter, qos);
+                    self.known.insert(filter.clone());
+                    self.rounds.push(Round::new(now, packet_id, filter, members, self.keep_alive.sent() + 1));
+                    subscribed = true;
+                }
+                Request::Unsubscribe { filter, subscription } => {
+                    packet::unsubscribe(&mut self.control, packet_id, &filter);
+                    self.known.remove(&filter);
+                    self.leaving.push(Leaving { packet_id, filter, subscription, sent_ms: now });
+                }
+            }
+        }
+        if subscribed {
+            self.send_ping(now);
+        }
     }
 
     fn send_ping(&mut self, now: u64) {
         packet::pingreq(&mut self.control);
-        self.pings_sent += 1;
-        self.last_ping_ms = now;
-        self.ping_since_ms.get_or_insert(now);
-    }
-
-    fn take_id(&mut self) -> u16 {
-        let id = self.next_id;
-        self.next_id = if id == u16::MAX { FIRST_ID } else { id + 1 };
-        id
+        self.keep_alive.ping_goes_out(now);
     }
 }

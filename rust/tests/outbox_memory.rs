@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cascade_mqtt_core::outbox::{Limits, Message, OnFull, Outbox, Rejection};
+use cascade_mqtt_core::outbox::{Ack, Limits, Message, OnFull, Outbox, Rejection};
 use cascade_mqtt_core::packet::{self, Incoming};
 
 struct Counting;
@@ -33,7 +33,8 @@ const CAP: usize = 32 * MIB;
 
 fn opened(queued_bytes: usize, in_flight: usize) -> Outbox {
     let on_full = OnFull::DropOldest;
-    let mut outbox = Outbox::new(Limits { queued_bytes, queued_events: None, in_flight, on_full });
+    let mut outbox =
+        Outbox::new(Limits { queued_bytes, queued_events: None, in_flight, in_flight_qos2: 65_000, on_full });
     outbox.open();
     outbox
 }
@@ -63,6 +64,7 @@ fn memory() {
     a_million_events_without_a_connection();
     one_frame_a_write_and_no_acknowledgement();
     one_that_is_never_acknowledged();
+    identifiers_that_await_pubcomp();
     connectors_share_the_budget_of_the_process();
 }
 
@@ -101,7 +103,7 @@ fn one_that_is_never_acknowledged() {
         }
         for id in send(&mut outbox) {
             assert_ne!(id, stuck);
-            assert!(outbox.acknowledge(id));
+            assert!(outbox.acknowledge(Ack::PubAck, id).is_ok());
         }
         outbox.settle();
     }
@@ -110,6 +112,24 @@ fn one_that_is_never_acknowledged() {
     // The table of identifiers is as large as the window was.
     let live = LIVE.load(Ordering::Relaxed) - start;
     assert!(live < 64 * 1024, "{live}");
+}
+
+fn identifiers_that_await_pubcomp() {
+    let start = LIVE.load(Ordering::Relaxed);
+    let mut outbox = opened(CAP, 65_000);
+    for batch in [1, 1_000] {
+        for _ in 0..20_000 / batch {
+            (0..batch).for_each(|_| assert!(offer(&mut outbox, &[b'x'; 300], 2).is_ok()));
+            while let ids @ [_, ..] = &send(&mut outbox)[..] {
+                ids.iter().for_each(|id| _ = outbox.acknowledge(Ack::PubRec, *id).unwrap());
+            }
+        }
+    }
+    let live = LIVE.load(Ordering::Relaxed) - start;
+    assert_eq!(outbox.in_flight_events(), 40_000);
+    // Beside what is counted, the table of identifiers: 24 bytes for each, and room to grow.
+    assert!(live < outbox.allocated() + 64 * 1024 * 24 * 2, "{live} bytes, {} counted", outbox.allocated());
+    assert!(outbox.allocated() < 40_000 * 300, "{}", outbox.allocated());
 }
 
 fn connectors_share_the_budget_of_the_process() {

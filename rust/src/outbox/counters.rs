@@ -34,10 +34,11 @@ pub enum DropReason {
     QueueFull,
     Expired,
     Closed,
+    RejectedByPeer,
 }
 
 impl DropReason {
-    const NAMES: [&'static str; 3] = ["queue_full", "expired", "closed"];
+    const NAMES: [&'static str; 4] = ["queue_full", "expired", "closed", "rejected_by_peer"];
 
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize]
@@ -49,7 +50,10 @@ pub struct Counters {
     pub submitted: u64,
     pub accepted: u64,
     pub written: u64,
+    /// QoS 1: PUBACK came. QoS 2: PUBCOMP came, or it is one of the `uncertain`.
     pub acknowledged: u64,
+    /// Past PUBREC when the broker forgot the session, or when the time of a stop was over: the broker has them.
+    pub uncertain: u64,
     rejected: [u64; Rejection::NAMES.len()],
     dropped: [u64; DropReason::NAMES.len()],
 }

@@ -1,9 +1,10 @@
 //! The writer's side of an outbox: what is taken, what comes back, and how each event ends.
 
+use super::in_flight::{Mismatch, Progress, Uncertain, Window};
 use super::intake::TAKE_BYTES;
 use super::losses::Losses;
 use super::segment;
-use super::{Alarm, DropReason, MAX_PUBLISH_ID, Outbox, Outcome, Pending, SENT, Segment, Span};
+use super::{Ack, Alarm, DropReason, MAX_PUBLISH_ID, Outbox, Outcome, Pending, SENT, Segment, Span};
 
 impl Outbox {
     /// Take the next QoS 0 segment to write; it comes back through `written` or `give_back`.
@@ -42,7 +43,7 @@ impl Outbox {
         self.settle();
     }
 
-    /// The next QoS 1 frames to write; they come back through `retain`.
+    /// The next frames of QoS 1 and 2 to write; they come back through `retain`.
     pub fn take_acknowledged(&mut self) -> Option<Span> {
         loop {
             if self.in_flight.unfinished() {
@@ -68,17 +69,27 @@ impl Outbox {
         self.in_flight.boundary(span, position)
     }
 
-    /// A PUBACK; false where nothing in flight has this identifier.
-    pub fn acknowledge(&mut self, packet_id: u16) -> bool {
-        let Some(done) = self.in_flight.acknowledge(packet_id) else {
-            return false;
-        };
-        self.counters.acknowledged += 1;
-        if done.token != 0 {
-            self.tracked.remove(&done.token);
-            self.outcomes.push(Outcome::Acknowledged(done.token));
+    /// An acknowledgement of a publish. PUBREC is answered by PUBREL whatever it did, so that the broker can finish.
+    pub fn acknowledge(&mut self, ack: Ack, packet_id: u16) -> Result<Progress, Mismatch> {
+        let progress = self.in_flight.acknowledge(ack, packet_id)?;
+        if let Progress::Done(token) = progress {
+            self.counters.acknowledged += 1;
+            self.confirm(token);
         }
-        true
+        Ok(progress)
+    }
+
+    fn confirm(&mut self, token: u32) {
+        if token != 0 {
+            self.tracked.remove(&token);
+            self.outcomes.push(Outcome::Acknowledged(token));
+        }
+    }
+
+    fn count_uncertain(&mut self, uncertain: Uncertain) {
+        self.counters.acknowledged += uncertain.messages as u64;
+        self.counters.uncertain += uncertain.messages as u64;
+        uncertain.tokens.into_iter().for_each(|token| self.confirm(token));
     }
 
     /// After a batch of acknowledgements, or a write: report memory, and room to who waits for it.
@@ -116,12 +127,23 @@ impl Outbox {
         self.reported = now;
     }
 
-    /// A connection is made: what is unacknowledged goes first.
-    pub fn connected(&mut self, session_present: bool) {
-        for token in self.in_flight.replay(session_present) {
+    /// A connection is made: what is unacknowledged goes first. Returns the identifiers that PUBREL goes out for.
+    pub fn connected(&mut self, session_present: bool) -> Vec<u16> {
+        let fresh = std::mem::replace(&mut self.fresh, false);
+        if session_present {
+            if fresh {
+                self.in_flight.join();
+            }
+            return self.in_flight.resume();
+        }
+        let (tokens, uncertain) = self.in_flight.restart();
+        for token in tokens {
             // It may have arrived, so it is not taken back, though it waits to be sent again.
             self.tracked.insert(token, SENT);
         }
+        self.count_uncertain(uncertain);
+        self.settle();
+        Vec::new()
     }
 
     /// Take a tracked message back while it has not been sent.
@@ -140,9 +162,10 @@ impl Outbox {
 
     /// Give up everything that is still here.
     pub fn discard(&mut self, reason: DropReason) {
-        let (tokens, frames) = self.in_flight.clear();
+        let (tokens, messages, uncertain) = self.in_flight.clear();
+        self.count_uncertain(uncertain);
         // A writer that panicked has given nothing back.
-        let mut lost = frames + self.hand.take().map_or(0, |hand| hand.1);
+        let mut lost = messages + self.hand.take().map_or(0, |hand| hand.1);
         self.outcomes.extend(tokens.into_iter().map(|token| Outcome::GivenUp(token, reason)));
         for lane in &mut self.lanes {
             while let Some(segment) = lane.pop() {
@@ -184,14 +207,17 @@ impl Outbox {
         self.alarms = [Alarm::Off; 2];
     }
 
-    fn window(&self) -> usize {
-        self.limits.in_flight.min(usize::from(MAX_PUBLISH_ID))
+    fn window(&self) -> Window {
+        let all = self.limits.in_flight.min(usize::from(MAX_PUBLISH_ID));
+        Window { all, exactly_once: self.limits.in_flight_qos2 }
     }
 
     fn window_full(&self) -> bool {
+        let window = self.window();
         if self.in_flight.unfinished() {
-            return self.in_flight.blocked(self.window());
+            return self.in_flight.blocked(window);
         }
-        self.in_flight.count() >= self.window() || self.in_flight.allocated() >= self.limits.queued_bytes / 2
+        let exactly_once = self.in_flight.is_full(window, true) && self.lanes[1].begins_exactly_once();
+        self.in_flight.is_full(window, exactly_once) || self.in_flight.allocated() >= self.limits.queued_bytes / 2
     }
 }

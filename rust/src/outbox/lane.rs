@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::segment::{Entry, Segment};
+use super::segment::{Entry, Segment, frame};
+use crate::packet;
 
 /// How much there is to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,9 +155,18 @@ impl Lane {
         self.segments.front().map(|segment| segment.number)
     }
 
+    fn oldest(&self) -> Option<(&Segment, &Entry)> {
+        let front = self.segments.front()?;
+        Some((front, front.entries.iter().find(|entry| !entry.dead)?))
+    }
+
     pub fn oldest_ms(&self) -> Option<u32> {
-        let live = self.segments.front()?.entries.iter().find(|entry| !entry.dead)?;
-        Some(live.born_ms)
+        self.oldest().map(|(_, entry)| entry.born_ms)
+    }
+
+    /// Whether the first message is of QoS 2.
+    pub fn begins_exactly_once(&self) -> bool {
+        self.oldest().is_some_and(|(segment, entry)| packet::qos(frame(&segment.bytes, entry)) == 2)
     }
 
     pub fn bytes(&self) -> usize {

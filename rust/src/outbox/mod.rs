@@ -3,6 +3,8 @@
 
 mod counters;
 mod delivery;
+mod ids;
+mod in_flight;
 mod intake;
 mod lane;
 mod losses;
@@ -10,16 +12,18 @@ mod segment;
 mod sent;
 
 pub use counters::{Counters, DropReason, Rejection};
+pub use ids::{Ack, MAX_PUBLISH_ID};
+pub use in_flight::{Mismatch, Progress};
 pub use lane::Pending;
 pub use losses::{Cause, Loss};
 pub use segment::{Segment, forget_process_account};
-pub use sent::{MAX_PUBLISH_ID, Span};
+pub use sent::Span;
 
 use std::collections::HashMap;
 
+use in_flight::InFlight;
 use lane::Lane;
 use losses::Losses;
-use sent::InFlight;
 
 /// Stands for the segment of a tracked message that a lost connection carried.
 const SENT: u64 = u64::MAX;
@@ -36,6 +40,8 @@ pub struct Limits {
     pub queued_bytes: usize,
     pub queued_events: Option<usize>,
     pub in_flight: usize,
+    /// Of QoS 2, from PUBLISH to PUBCOMP.
+    pub in_flight_qos2: usize,
     pub on_full: OnFull,
 }
 
@@ -88,6 +94,8 @@ pub struct Outbox {
     in_flight: InFlight,
     /// The QoS 0 segment in the writer's hands: number, events, bytes allocated, oldest event.
     hand: Option<(u64, usize, usize, u32)>,
+    /// No connection has been made yet.
+    fresh: bool,
     next_number: u64,
     next_token: u32,
     /// Which segment each tracked message lies in.
@@ -111,6 +119,7 @@ impl Outbox {
             lanes: [Lane::default(), Lane::default()],
             in_flight: InFlight::default(),
             hand: None,
+            fresh: true,
             next_number: 0,
             next_token: 0,
             tracked: HashMap::new(),

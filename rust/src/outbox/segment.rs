@@ -27,7 +27,8 @@ pub struct Entry {
     pub packet_id: u16,
     /// Retained, confirmed or of high priority: not dropped to make room.
     pub protected: bool,
-    /// Dropped, withdrawn or acknowledged; its bytes are only space.
+    /// Dropped, withdrawn or acknowledged; its bytes are only space. With an identifier still: PUBREC came, and
+    /// PUBCOMP is awaited.
     pub dead: bool,
 }
 

@@ -157,11 +157,40 @@ fn fixed_header(first: u8, mut length: usize) -> ([u8; 5], usize) {
     (header, last + 1)
 }
 
+/// The QoS of a PUBLISH frame (MQTT 3.1.1 section 3.3.1.2).
+#[inline]
+pub fn qos(frame: &[u8]) -> u8 {
+    (frame[0] >> 1) & 3
+}
+
 /// Appends PUBACK (MQTT 3.1.1 section 3.4).
 #[inline]
 pub fn puback(out: &mut Vec<u8>, packet_id: u16) {
+    acknowledgement(out, first::PUBACK, packet_id);
+}
+
+/// Appends PUBREC (MQTT 3.1.1 section 3.5).
+#[inline]
+pub fn pubrec(out: &mut Vec<u8>, packet_id: u16) {
+    acknowledgement(out, first::PUBREC, packet_id);
+}
+
+/// Appends PUBREL (MQTT 3.1.1 section 3.6).
+#[inline]
+pub fn pubrel(out: &mut Vec<u8>, packet_id: u16) {
+    acknowledgement(out, first::PUBREL, packet_id);
+}
+
+/// Appends PUBCOMP (MQTT 3.1.1 section 3.7).
+#[inline]
+pub fn pubcomp(out: &mut Vec<u8>, packet_id: u16) {
+    acknowledgement(out, first::PUBCOMP, packet_id);
+}
+
+#[inline]
+fn acknowledgement(out: &mut Vec<u8>, first: u8, packet_id: u16) {
     let [high, low] = packet_id.to_be_bytes();
-    out.extend_from_slice(&[first::PUBACK, 2, high, low]);
+    out.extend_from_slice(&[first, 2, high, low]);
 }
 
 /// Appends SUBSCRIBE for one filter, which has passed `topic::check_filter` (MQTT 3.1.1 section 3.8).

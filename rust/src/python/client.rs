@@ -157,7 +157,6 @@ impl Client {
         stats.set_item("protocol", "3.1.1")?;
         stats.set_item("connected", status.connected_since.is_some())?;
         stats.set_item("connected_since", status.connected_since)?;
-        stats.set_item("uncertain", 0)?;
         stats.set_item("received", self.core.received.load(Ordering::Relaxed))?;
         stats.set_item("inbox_dropped", map(&mut self.core.inbox_dropped())?)?;
         stats.set_item("reconnects", status.reconnects)?;
@@ -179,6 +178,7 @@ impl Client {
         stats.set_item("accepted", counters.accepted)?;
         stats.set_item("written", counters.written)?;
         stats.set_item("acknowledged", counters.acknowledged)?;
+        stats.set_item("uncertain", counters.uncertain)?;
         stats.set_item("dropped", map(&mut counters.dropped())?)?;
         stats.set_item("queued_events", queued_events)?;
         stats.set_item("queued_bytes", queued_bytes)?;

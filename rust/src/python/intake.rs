@@ -78,8 +78,8 @@ impl Intake {
         }
         // QoS 0 or absent is the common case, and asks nothing of the interpreter.
         let level = match qos.map_or(Ok(0), PyAnyMethods::extract::<u8>) {
-            Ok(level) if level <= 1 => level,
-            _ => return Ok(refuse(Rejection::InvalidQos, "qos must be 0 or 1".into())),
+            Ok(level) if level <= 2 => level,
+            _ => return Ok(refuse(Rejection::InvalidQos, "qos must be 0, 1 or 2".into())),
         };
         let mut scratch = SCRATCH.take();
         scratch.clear();

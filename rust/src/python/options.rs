@@ -34,6 +34,7 @@ pub struct Options {
     max_queued_bytes: usize,
     max_queued_events: Option<usize>,
     max_inflight_messages: usize,
+    max_inflight_qos2: usize,
     on_full: String,
     default: Option<Py<PyAny>>,
 }
@@ -66,6 +67,7 @@ impl Options {
                 queued_bytes: self.max_queued_bytes,
                 queued_events: self.max_queued_events,
                 in_flight: self.max_inflight_messages,
+                in_flight_qos2: self.max_inflight_qos2,
                 on_full,
             },
             settings: Settings {

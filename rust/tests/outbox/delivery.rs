@@ -2,7 +2,7 @@
 
 use cascade_mqtt_core::outbox::{DropReason, OnFull, Outbox, Outcome, Pending, Rejection};
 
-use crate::queue::{Frame, Sample, check_account, frames, opened};
+use crate::queue::{Frame, Sample, check_account, frames, opened, puback, send};
 
 const ROOM: usize = 16 << 20;
 
@@ -12,16 +12,6 @@ fn filled(qos: u8, count: u64, window: usize) -> Outbox {
         Sample::new(number, qos, 20).offer(&mut outbox).unwrap();
     }
     outbox
-}
-
-/// Write the next QoS 1 frames.
-fn send(outbox: &mut Outbox) -> Vec<Frame> {
-    let Some(span) = outbox.take_acknowledged() else {
-        return Vec::new();
-    };
-    let found = frames(&span.bytes[span.start..span.end]);
-    outbox.retain(span);
-    found
 }
 
 fn numbers(found: &[Frame]) -> Vec<u64> {
@@ -56,7 +46,7 @@ fn the_window_bounds_what_is_in_flight() {
     assert_eq!((outbox.queued_events(), outbox.in_flight_events()), (6, 4));
     assert_eq!(outbox.pending(), Pending::Nothing);
     // In any order; each makes room for one more.
-    assert!(outbox.acknowledge(3) && outbox.acknowledge(1));
+    assert!(puback(&mut outbox, 3) && puback(&mut outbox, 1));
     assert_eq!(outbox.pending(), Pending::Worth);
     let next = send(&mut outbox);
     assert_eq!(numbers(&next), [4, 5]);
@@ -77,7 +67,7 @@ fn identifiers_end_at_65000() {
     }
     assert_eq!(ids, (1..=65_000).collect::<Vec<u16>>());
     for unknown in [0, 65_001, 65_535] {
-        assert!(!outbox.acknowledge(unknown));
+        assert!(!puback(&mut outbox, unknown));
     }
     check_account(&outbox);
 }
@@ -86,7 +76,7 @@ fn identifiers_end_at_65000() {
 fn a_session_that_is_present_keeps_identifiers() {
     let mut outbox = filled(1, 6, 4);
     send(&mut outbox);
-    outbox.acknowledge(2);
+    puback(&mut outbox, 2);
     outbox.connected(true);
     let replay = send(&mut outbox);
     assert_eq!(replay.iter().map(|f| (f.number, f.packet_id, f.dup)).collect::<Vec<_>>(), [(0, 1, true)]);
@@ -100,7 +90,7 @@ fn a_session_that_is_present_keeps_identifiers() {
 fn without_the_session_everything_is_new_and_comes_first() {
     let mut outbox = filled(1, 6, 4);
     send(&mut outbox);
-    outbox.acknowledge(1);
+    puback(&mut outbox, 1);
     Sample::new(6, 1, 20).offer(&mut outbox).unwrap();
     outbox.connected(false);
     assert_eq!((outbox.queued_events(), outbox.in_flight_events()), (6, 0));
@@ -115,19 +105,19 @@ fn what_a_session_acknowledges_before_it_is_sent_again_is_not_sent() {
     let mut outbox = filled(1, 3, 3);
     send(&mut outbox);
     outbox.connected(true);
-    assert!(outbox.acknowledge(2));
+    assert!(puback(&mut outbox, 2));
     assert_eq!(numbers(&send(&mut outbox)), [0]);
     assert_eq!(numbers(&send(&mut outbox)), [2]);
     outbox.connected(true);
-    assert!(outbox.acknowledge(1) && outbox.acknowledge(3));
+    assert!(puback(&mut outbox, 1) && puback(&mut outbox, 3));
     assert_eq!(outbox.pending(), Pending::Nothing);
     // The same behind a frame that is on its way, with a gap between them.
     (3..6).for_each(|number| assert!(Sample::new(number, 1, 20).offer(&mut outbox).is_ok()));
     let ids: Vec<u16> = send(&mut outbox).iter().map(|frame| frame.packet_id).collect();
-    assert!(outbox.acknowledge(ids[1]));
+    assert!(puback(&mut outbox, ids[1]));
     outbox.connected(true);
     assert_eq!(numbers(&send(&mut outbox)), [3]);
-    assert!(outbox.acknowledge(ids[2]));
+    assert!(puback(&mut outbox, ids[2]));
     assert_eq!(outbox.pending(), Pending::Nothing);
     check_account(&outbox);
 }
@@ -177,7 +167,7 @@ fn only_what_was_never_sent_is_withdrawn() {
     assert!(!outbox.withdraw(tokens[1]));
     assert_eq!(outbox.counters().dropped().collect::<Vec<_>>(), [(DropReason::Expired.name(), 1)]);
     assert_eq!(numbers(&send(&mut outbox)), [0]);
-    outbox.acknowledge(1);
+    puback(&mut outbox, 1);
     assert_eq!(outbox.take_outcomes(), [Outcome::Acknowledged(tokens[0])]);
     assert!(outbox.is_empty());
 }
@@ -187,7 +177,7 @@ fn a_writer_that_sleeps_is_woken() {
     let mut outbox = opened(ROOM, 2, OnFull::DropOldest);
     let sent: Vec<u32> = (0..3).map(|n| Sample::new(n, 1, 20).offer_tracked(&mut outbox, true).unwrap().0).collect();
     send(&mut outbox);
-    outbox.acknowledge(1);
+    puback(&mut outbox, 1);
     // Nothing is left of what waited for the window: the writer sleeps until the next event.
     assert!(outbox.withdraw(sent[2]));
     assert_eq!(outbox.pending(), Pending::Nothing);

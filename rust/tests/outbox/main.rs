@@ -1,6 +1,7 @@
 //! The outbound queue, without a socket: what goes out, in which order, and what is given up.
 
 mod delivery;
+mod exactly_once;
 mod losses;
 mod model;
 mod policy;

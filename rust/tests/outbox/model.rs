@@ -16,6 +16,8 @@ pub struct Item {
     pub sent: bool,
     /// Handed to the writer on this one.
     pub sent_here: bool,
+    /// PUBREC came.
+    pub released: bool,
 }
 
 pub enum Hand {
@@ -37,6 +39,7 @@ pub struct Model {
     pub last_written: Option<u64>,
     pub last_sent_here: Option<u64>,
     pub acknowledged: u64,
+    pub uncertain: u64,
     pub written: u64,
     pub expired: u64,
     pub skipped: u64,
@@ -61,6 +64,7 @@ impl Model {
             last_written: None,
             last_sent_here: None,
             acknowledged: 0,
+            uncertain: 0,
             written: 0,
             expired: 0,
             skipped: 0,
@@ -107,9 +111,11 @@ impl Model {
         self.last_sent_here = Some(frame.number);
         self.skip_before(1, frame.number);
         let before = self.lanes[1].range(..frame.number);
-        assert!(before.into_iter().all(|(_, item)| item.sent_here), "what was sent before must be sent again first");
+        let in_order = before.into_iter().all(|(_, item)| item.sent_here || item.released);
+        assert!(in_order, "what was sent before must be sent again first");
         let twice = self.lanes[1].values().filter(|item| item.packet_id == Some(frame.packet_id)).count();
         let item = self.lanes[1].get_mut(&frame.number).expect("only what is still owed comes out");
+        assert!(!item.released, "after PUBREC a message is not sent again");
         match item.packet_id {
             Some(id) => assert_eq!((id, true, true), (frame.packet_id, frame.dup, self.present)),
             None => assert_eq!((twice, frame.dup), (0, false), "an identifier is in use once"),
@@ -123,9 +129,12 @@ impl Model {
         let counters = self.outbox.counters();
         assert_eq!(counters.submitted, self.next);
         assert_eq!((counters.written, counters.acknowledged), (self.written, self.acknowledged));
+        assert_eq!(counters.uncertain, self.uncertain);
         let holding = self.lanes[1].values().filter(|item| item.packet_id.is_some()).count();
         assert_eq!(self.outbox.in_flight_events(), holding);
         assert!(holding <= self.limits.in_flight);
+        let exactly_once = self.lanes[1].values().filter(|item| item.packet_id.is_some() && item.sample.qos == 2);
+        assert!(exactly_once.count() <= self.limits.in_flight_qos2);
         assert!(self.outbox.allocated() <= self.limits.queued_bytes, "{} bytes", self.outbox.allocated());
         self.check_boundary();
         if let Some((mark, number)) = self.mark {

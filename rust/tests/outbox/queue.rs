@@ -1,6 +1,6 @@
 //! Numbered messages, so that what comes out of a queue can be compared with what went in.
 
-use cascade_mqtt_core::outbox::{Limits, Message, OnFull, Outbox, Rejection};
+use cascade_mqtt_core::outbox::{Ack, Limits, Message, OnFull, Outbox, Progress, Rejection};
 use cascade_mqtt_core::packet::{self, Incoming, MAX_REMAINING};
 
 #[derive(Clone, Debug)]
@@ -81,11 +81,34 @@ pub fn frames(bytes: &[u8]) -> Vec<Frame> {
     found
 }
 
+pub fn limits(queued_bytes: usize, in_flight: usize, in_flight_qos2: usize, on_full: OnFull) -> Limits {
+    Limits { queued_bytes, queued_events: None, in_flight, in_flight_qos2, on_full }
+}
+
 pub fn opened(queued_bytes: usize, in_flight: usize, on_full: OnFull) -> Outbox {
-    let mut outbox = Outbox::new(Limits { queued_bytes, queued_events: None, in_flight, on_full });
+    opened_with(queued_bytes, in_flight, in_flight, on_full)
+}
+
+pub fn opened_with(queued_bytes: usize, in_flight: usize, in_flight_qos2: usize, on_full: OnFull) -> Outbox {
+    let mut outbox = Outbox::new(limits(queued_bytes, in_flight, in_flight_qos2, on_full));
     outbox.open();
     outbox.connected(false);
     outbox
+}
+
+/// Write the next frames above QoS 0.
+pub fn send(outbox: &mut Outbox) -> Vec<Frame> {
+    let Some(span) = outbox.take_acknowledged() else {
+        return Vec::new();
+    };
+    let found = frames(&span.bytes[span.start..span.end]);
+    outbox.retain(span);
+    found
+}
+
+/// A PUBACK; whether it ended something.
+pub fn puback(outbox: &mut Outbox, packet_id: u16) -> bool {
+    matches!(outbox.acknowledge(Ack::PubAck, packet_id), Ok(Progress::Done(_)))
 }
 
 /// The identities of the account, which hold at every moment.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use cascade_mqtt_core::outbox::{DropReason, Limits, OnFull, Outcome};
+use cascade_mqtt_core::outbox::{Ack, DropReason, Limits, OnFull, Outcome, Progress};
 use fastrand::Rng;
 
 use crate::model::{Hand, Item, Model};
-use crate::queue::{Frame, Sample, frames};
+use crate::queue::{Frame, Sample, frames, puback};
 
 impl Model {
     fn step(&mut self) {
@@ -29,16 +29,17 @@ impl Model {
             1..20 => self.rng.usize(..6_000),
             _ => self.rng.usize(..200),
         };
-        let qos = self.rng.u8(..2);
-        let track = qos == 1 && self.rng.u8(..10) == 0;
+        let qos = self.rng.u8(..3);
+        let track = qos > 0 && self.rng.u8(..10) == 0;
         let [retain, priority] = [0; 2].map(|_| self.rng.u8(..20) == 0);
         let sample = Sample { number: self.next, size, qos, retain, priority };
         self.next += 1;
         if let Ok((token, _)) = sample.offer_tracked(&mut self.outbox, track) {
             assert_eq!(token != 0, track);
             let protected = retain || priority || track;
-            let item = Item { sample, protected, token, packet_id: None, sent: false, sent_here: false };
-            self.lanes[usize::from(qos)].insert(self.next - 1, item);
+            let item =
+                Item { sample, protected, token, packet_id: None, sent: false, sent_here: false, released: false };
+            self.lanes[usize::from(qos > 0)].insert(self.next - 1, item);
         }
     }
 
@@ -73,22 +74,39 @@ impl Model {
     fn acknowledge(&mut self) {
         let mut ids: Vec<(u64, u16)> = self.lanes[1]
             .iter()
-            .filter(|(_, item)| item.sent_here)
+            .filter(|(_, item)| item.sent_here || item.released)
             .filter_map(|(number, item)| Some((*number, item.packet_id?)))
             .collect();
         self.rng.shuffle(&mut ids);
         ids.truncate(self.rng.usize(..=ids.len()));
         for (number, id) in ids {
-            assert!(self.outbox.acknowledge(id));
-            assert!(!self.outbox.acknowledge(id), "a duplicate acknowledges nothing");
-            self.acknowledged += 1;
+            let item = self.lanes[1].get_mut(&number).expect("listed above");
+            let (wrong, last) = match item.sample.qos {
+                1 => (Ack::PubRec, Ack::PubAck),
+                _ => (Ack::PubAck, Ack::PubComp),
+            };
+            assert!(self.outbox.acknowledge(wrong, id).is_err());
+            if item.sample.qos == 2 && !item.released {
+                assert_eq!(self.outbox.acknowledge(Ack::PubComp, id), Ok(Progress::Nothing), "late");
+                assert_eq!(self.outbox.acknowledge(Ack::PubRec, id), Ok(Progress::Released));
+                assert_eq!(self.outbox.acknowledge(Ack::PubRec, id), Ok(Progress::Nothing), "repeated");
+                item.released = true;
+                if self.rng.bool() {
+                    continue;
+                }
+            }
             let item = self.lanes[1].remove(&number).expect("listed above");
+            assert_eq!(self.outbox.acknowledge(last, id), Ok(Progress::Done(item.token)));
+            for ack in [Ack::PubAck, Ack::PubRec, Ack::PubComp] {
+                assert_eq!(self.outbox.acknowledge(ack, id), Ok(Progress::Nothing), "a duplicate ends nothing");
+            }
+            self.acknowledged += 1;
             assert_eq!(item.token != 0, self.outbox.take_outcomes().contains(&Outcome::Acknowledged(item.token)));
             self.ended.insert(item.token);
         }
         let unknown = self.rng.u16(..);
         if self.lanes[1].values().all(|item| item.packet_id != Some(unknown)) {
-            assert!(!self.outbox.acknowledge(unknown));
+            assert!(!puback(&mut self.outbox, unknown));
         }
         self.outbox.settle();
     }
@@ -124,7 +142,17 @@ impl Model {
         self.present = self.rng.bool();
         self.connected = true;
         self.last_sent_here = None;
-        self.outbox.connected(self.present);
+        let released = self.outbox.connected(self.present);
+        let past_pubrec = |item: &Item| item.released.then_some(item.packet_id).flatten();
+        let expected: Vec<u16> = self.lanes[1].values().filter_map(past_pubrec).collect();
+        if self.present {
+            assert_eq!(released, expected, "PUBREL again, in order");
+        } else {
+            assert_eq!(released, []);
+            self.uncertain += expected.len() as u64;
+            self.acknowledged += expected.len() as u64;
+            self.lanes[1].retain(|_, item| !item.released);
+        }
         for item in self.lanes[1].values_mut() {
             item.sent_here = false;
             item.packet_id = item.packet_id.filter(|_| self.present);
@@ -160,6 +188,7 @@ fn run(on_full: OnFull) {
             queued_bytes: [24_000, 100_000, 1_000_000][rng.usize(..3)],
             queued_events: rng.bool().then(|| rng.usize(1..400)),
             in_flight: [1, 7, 300][rng.usize(..3)],
+            in_flight_qos2: [1, 3, 20][rng.usize(..3)],
             on_full,
         };
         let mut model = Model::new(seed, limits);

@@ -22,6 +22,9 @@ pub enum Heard {
     Subscribe { id: u16, filter: String, qos: u8 },
     Unsubscribe { id: u16, filter: String },
     PubAck(u16),
+    PubRec(u16),
+    PubRel(u16),
+    PubComp(u16),
     Ping,
     Disconnect,
 }
@@ -39,6 +42,9 @@ pub fn hear(session: &mut Session) -> Vec<Heard> {
             }
             Packet::Unsubscribe(packet) => Heard::Unsubscribe { id: packet.pkid, filter: packet.topics.concat() },
             Packet::PubAck(packet) => Heard::PubAck(packet.pkid),
+            Packet::PubRec(packet) => Heard::PubRec(packet.pkid),
+            Packet::PubRel(packet) => Heard::PubRel(packet.pkid),
+            Packet::PubComp(packet) => Heard::PubComp(packet.pkid),
             Packet::PingReq => Heard::Ping,
             Packet::Disconnect => Heard::Disconnect,
             other => panic!("not for a client to send: {other:?}"),

@@ -9,7 +9,7 @@ const HALF_MS: u64 = KEEP_ALIVE_MS / 2;
 
 fn idle() -> Session {
     let mut session = session();
-    session.connected(0);
+    session.connected(0, false);
     session
 }
 
@@ -61,7 +61,7 @@ fn no_pingresp_in_half_a_keep_alive_ends_the_connection() {
     assert_eq!(session.tick(KEEP_ALIVE_MS + HALF_MS), Err(Violation::KeepAlive));
     // The next connection begins with a clean slate.
     session.disconnected();
-    session.connected(20_000);
+    session.connected(20_000, false);
     session.tick(20_000 + HALF_MS).unwrap();
 }
 
@@ -102,7 +102,7 @@ fn the_broker_hears_from_us_through_a_long_pause() {
 #[test]
 fn zero_turns_keep_alive_off() {
     let mut session = Session::new(Settings { keep_alive_ms: 0, ack_timeout_ms: 5_000, retained_timeout_ms: 1_000 });
-    session.connected(0);
+    session.connected(0, false);
     assert_eq!(session.deadline(), None);
     session.tick(1_000_000).unwrap();
     assert_eq!(hear(&mut session), []);
@@ -111,8 +111,8 @@ fn zero_turns_keep_alive_off() {
 #[test]
 fn acknowledgements_and_the_goodbye_are_control_packets() {
     let mut session = idle();
-    session.puback(7);
-    session.puback(65_535);
+    session.acknowledge(1, 7);
+    session.acknowledge(1, 65_535);
     session.goodbye();
     assert_eq!(hear(&mut session), [Heard::PubAck(7), Heard::PubAck(65_535), Heard::Disconnect]);
 }
@@ -127,7 +127,7 @@ fn after_a_tick_nothing_is_due() {
             now += rng.u64(..700);
             match rng.u8(..10) {
                 0 => session.subscribe(now, subscription, format!("t/{}", rng.u8(..4)), 1),
-                1 => session.unsubscribe(rng.u32(..=subscription)),
+                1 => session.unsubscribe(now, rng.u32(..=subscription)),
                 2 => session.set_paused(now, rng.bool()),
                 3..6 => session.sent(now),
                 6 => session.received(now),
@@ -142,7 +142,7 @@ fn after_a_tick_nothing_is_due() {
                 Err(_) => {
                     session.disconnected();
                     assert_eq!(session.deadline(), None);
-                    session.connected(now);
+                    session.connected(now, false);
                 }
             }
         }

@@ -20,11 +20,11 @@ fn stream() -> Vec<u8> {
 
 fn begun() -> Session {
     let mut session = session();
-    session.connected(0);
+    session.connected(0, false);
     session.subscribe(0, 1, "a/#".into(), 1);
     session.subscribe(0, 2, "b".into(), 1);
     assert_eq!(subscribes(&hear(&mut session)), [(65_001, "a/#"), (65_002, "b")]);
-    session.unsubscribe(2);
+    session.unsubscribe(0, 2);
     hear(&mut session);
     session.suback(0, 65_002, &[1]).unwrap();
     session.take_notices();
@@ -42,11 +42,11 @@ fn feed(session: &mut Session, bytes: &[u8], routed: &mut Vec<(String, Vec<u32>)
                 session.route(10, &message, &mut targets);
                 routed.push((message.topic.to_owned(), targets.clone()));
                 if message.qos == 1 {
-                    session.puback(message.packet_id);
+                    session.acknowledge(1, message.packet_id);
                 }
             }
             Incoming::SubAck { packet_id, codes } => session.suback(10, packet_id, codes).unwrap(),
-            Incoming::UnsubAck(id) => session.unsuback(id).unwrap(),
+            Incoming::UnsubAck(id) => session.unsuback(0, id).unwrap(),
             Incoming::PingResp => session.pingresp(10),
             other => panic!("{other:?}"),
         }

@@ -8,7 +8,7 @@ use crate::ear::{ACK_TIMEOUT_MS, Heard, RETAINED_TIMEOUT_MS, hear, route, sessio
 /// A connected session with one subscription whose SUBSCRIBE is out since the time 0; its identifier.
 fn subscribed(filter: &str) -> (Session, u16) {
     let mut session = session();
-    session.connected(0);
+    session.connected(0, false);
     session.subscribe(0, 1, filter.into(), 1);
     let heard = hear(&mut session);
     let id = subscribes(&heard)[0].0;
@@ -102,7 +102,7 @@ fn acknowledgements_of_nothing_are_violations() {
     let (mut session, id) = subscribed("a/#");
     assert_eq!(session.suback(10, MAX_PUBLISH_ID, &[1]), Err(Violation::Unexpected("SUBACK")));
     assert_eq!(session.suback(10, id, &[1, 1]), Err(Violation::Unexpected("SUBACK")));
-    assert_eq!(session.unsuback(id), Err(Violation::Unexpected("UNSUBACK")));
+    assert_eq!(session.unsuback(0, id), Err(Violation::Unexpected("UNSUBACK")));
     // A PINGRESP that nobody asked for does not stand for the next one.
     session.pingresp(20);
     session.pingresp(21);
@@ -130,7 +130,7 @@ fn each_connection_subscribes_to_each_filter_once_and_pings_behind_the_last() {
     assert!(hear(&mut session).is_empty(), "without a connection nothing is sent");
     for connection in 0..3 {
         let now = connection * 10_000;
-        session.connected(now);
+        session.connected(now, false);
         let heard = hear(&mut session);
         let [Heard::Subscribe { id: first, .. }, Heard::Subscribe { id: second, .. }, Heard::Ping] = heard[..] else {
             panic!("{heard:?}");
@@ -177,7 +177,7 @@ fn retained_messages_go_to_those_who_asked_only() {
 #[test]
 fn of_the_copies_that_overlapping_subscribes_bring_each_takes_one() {
     let mut session = session();
-    session.connected(0);
+    session.connected(0, false);
     for (subscription, filter) in [(1, "a/#"), (2, "a/#"), (3, "a/+")] {
         session.subscribe(0, subscription, filter.into(), 1);
     }
@@ -194,35 +194,35 @@ fn the_last_subscription_of_a_filter_unsubscribes_it() {
     let mut session = settled("a");
     session.subscribe(100, 2, "a".into(), 1);
     hear(&mut session);
-    session.unsubscribe(1);
+    session.unsubscribe(0, 1);
     assert!(hear(&mut session).is_empty());
     assert_eq!(session.take_notices(), [Notice::Unsubscribed { subscription: 1 }]);
-    session.unsubscribe(2);
+    session.unsubscribe(0, 2);
     let heard = hear(&mut session);
     let [Heard::Unsubscribe { id, .. }] = heard[..] else { panic!("{heard:?}") };
     assert_eq!(heard, [Heard::Unsubscribe { id, filter: "a".into() }]);
     assert_eq!(session.take_notices(), []);
-    session.unsuback(id).unwrap();
+    session.unsuback(0, id).unwrap();
     assert_eq!(session.take_notices(), [Notice::Unsubscribed { subscription: 2 }]);
     assert!(route(&mut session, 200, "a", "", false).is_empty());
-    session.unsubscribe(2);
+    session.unsubscribe(0, 2);
     assert_eq!(session.take_notices(), []);
 }
 
 #[test]
 fn a_lost_connection_unsubscribes_what_waited_for_unsuback() {
     let mut session = settled("a");
-    session.unsubscribe(1);
+    session.unsubscribe(0, 1);
     session.disconnected();
     assert_eq!(session.take_notices(), [Notice::Unsubscribed { subscription: 1 }]);
-    session.connected(200);
+    session.connected(200, false);
     assert!(hear(&mut session).is_empty());
 }
 
 #[test]
 fn who_leaves_before_suback_is_told_nothing_more() {
     let (mut session, id) = subscribed("a");
-    session.unsubscribe(1);
+    session.unsubscribe(0, 1);
     session.suback(10, id, &[1]).unwrap();
     session.pingresp(10);
     session.tick(60).unwrap();
@@ -232,11 +232,11 @@ fn who_leaves_before_suback_is_told_nothing_more() {
 #[test]
 fn identifiers_stay_above_those_of_publishes() {
     let mut session = session();
-    session.connected(0);
+    session.connected(0, false);
     let mut seen = Vec::new();
     for subscription in 0..2_000 {
         session.subscribe(0, subscription, format!("t/{subscription}"), 0);
-        session.unsubscribe(subscription);
+        session.unsubscribe(0, subscription);
         for packet in hear(&mut session) {
             match packet {
                 Heard::Subscribe { id, .. } => {
@@ -244,7 +244,7 @@ fn identifiers_stay_above_those_of_publishes() {
                     seen.push(id);
                 }
                 Heard::Unsubscribe { id, .. } => {
-                    session.unsuback(id).unwrap();
+                    session.unsuback(0, id).unwrap();
                     seen.push(id);
                 }
                 _ => {}

@@ -1,0 +1,389 @@
+//! QoS 1 and 2 from their first transmission to their acknowledgement: windows, identifiers, and replay in first
+//! order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ids::{Ack, Ids, Owner};
+use super::segment::Segment;
+use super::sent::{Sent, Span};
+use crate::packet;
+
+/// Retained segments below this are not worth compacting again, unless no frame is left in them.
+const COMPACT_MIN_BYTES: usize = 4 * 1024;
+
+/// How many messages may be in flight: in all, and at QoS 2.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub all: usize,
+    pub exactly_once: usize,
+}
+
+impl Window {
+    /// Whether a new message has to wait, with so many in flight.
+    fn is_full(self, all: usize, exactly_once: Option<usize>) -> bool {
+        all >= self.all || exactly_once.is_some_and(|count| count >= self.exactly_once)
+    }
+}
+
+/// What an acknowledgement did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing in flight waits for it: it comes late, or again.
+    Nothing,
+    /// The broker has taken a QoS 2 message over, or has let go of an identifier that was left open.
+    Released,
+    /// A message is through; with the token of who waits for it.
+    Done(u32),
+}
+
+/// An acknowledgement that belongs to another QoS, in words that name the rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mismatch(pub &'static str);
+
+/// Messages that are past PUBREC and will have no PUBCOMP: the broker has them, and may have passed them on.
+#[derive(Debug, Default)]
+pub struct Uncertain {
+    pub messages: usize,
+    /// Of those who wait for them.
+    pub tokens: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+pub struct InFlight {
+    segments: BTreeMap<u64, Sent>,
+    ids: Ids,
+    /// The segment that is being handed to the writer, never one with nothing left to send; the ones behind it
+    /// wait for a replay.
+    sending: Option<u64>,
+    /// Messages that hold an identifier.
+    count: usize,
+    /// Of those, the ones of QoS 2.
+    exactly_once: usize,
+    /// Of those, the ones past PUBREC.
+    released: usize,
+    /// Frames in `segments` that wait to be sent (again) and hold no identifier.
+    waiting: usize,
+    allocated: usize,
+}
+
+impl InFlight {
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub fn allocated(&self) -> usize {
+        self.allocated
+    }
+
+    /// Whether a segment is there of which a part was not handed to the writer yet.
+    pub fn unfinished(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// Whether the window lets no new message of this QoS in.
+    pub fn is_full(&self, window: Window, exactly_once: bool) -> bool {
+        window.is_full(self.count, exactly_once.then_some(self.exactly_once))
+    }
+
+    /// Whether the segment being sent waits for an acknowledgement to go on.
+    pub fn blocked(&self, window: Window) -> bool {
+        let Some(number) = self.sending else {
+            return false;
+        };
+        let sent = &self.segments[&number];
+        let next = sent.unsent().filter(|entry| entry.packet_id == 0);
+        next.is_some_and(|entry| self.is_full(window, sent.is_exactly_once(entry)))
+    }
+
+    pub fn oldest_number(&self) -> Option<u64> {
+        self.segments.keys().next().copied()
+    }
+
+    pub fn oldest_waiting_ms(&self) -> Option<u32> {
+        let (_, sent) = self.segments.range(self.sending?..).next()?;
+        sent.unsent().map(|entry| entry.born_ms)
+    }
+
+    /// Messages in segments before `mark` that are not through.
+    pub fn left(&self, mark: u64) -> usize {
+        self.segments.range(..mark).map(|(_, sent)| sent.live as usize).sum()
+    }
+
+    /// Begin to send a segment from the queue; only when `unfinished` is false.
+    pub fn begin(&mut self, segment: Segment) {
+        debug_assert!(self.sending.is_none());
+        let number = segment.number;
+        let sent = Sent::from(segment);
+        self.waiting += sent.live as usize;
+        self.allocated += sent.allocated();
+        self.segments.insert(number, sent);
+        self.sending = Some(number);
+    }
+
+    /// The next frames to write, as many as the window lets in.
+    ///
+    /// The buffer must not be in the writer's hands: a `Span` is dropped before the next call.
+    pub fn next_span(&mut self, window: Window) -> Option<Span> {
+        let number = self.sending?;
+        let sent = self.segments.get_mut(&number).expect("the sending segment is kept");
+        let bytes = Arc::make_mut(&mut sent.bytes);
+        let mut stamped = 0;
+        while let Some(entry) = sent.entries.get_mut(sent.next) {
+            if entry.dead {
+                if stamped > 0 {
+                    break;
+                }
+                sent.next += 1;
+                continue;
+            }
+            let frame = &mut bytes[entry.offset as usize..(entry.offset + entry.len) as usize];
+            let replayed = entry.packet_id != 0;
+            if !replayed {
+                let exactly_once = packet::qos(frame) == 2;
+                if window.is_full(self.count, exactly_once.then_some(self.exactly_once)) {
+                    break;
+                }
+                let awaits = if exactly_once { Ack::PubRec } else { Ack::PubAck };
+                let Some(id) = self.ids.take(Owner { number, index: sent.next as u32, awaits }) else {
+                    break;
+                };
+                entry.packet_id = id;
+                self.count += 1;
+                self.exactly_once += usize::from(exactly_once);
+                self.waiting -= 1;
+            }
+            packet::patch(frame, entry.packet_id, replayed);
+            stamped += 1;
+            sent.next += 1;
+        }
+        let last = sent.next;
+        let span = (stamped > 0).then(|| {
+            let start = sent.entries[last - stamped].offset as usize;
+            let end = sent.entries[last - 1];
+            Span { number, bytes: Arc::clone(&sent.bytes), start, end: (end.offset + end.len) as usize }
+        });
+        self.advance();
+        span
+    }
+
+    /// Where the segment being sent has nothing left to send, go on to the next one.
+    fn advance(&mut self) {
+        while let Some(number) = self.sending {
+            if let Some(sent) = self.segments.get_mut(&number) {
+                if sent.unsent().is_some() {
+                    return;
+                }
+                sent.next = sent.entries.len();
+            }
+            self.sending = self.segments.range(number + 1..).next().map(|(number, _)| *number);
+        }
+    }
+
+    /// The writer is done with a span: keep its frames in no more memory than they need.
+    pub fn retain(&mut self, span: Span) {
+        let number = span.number;
+        drop(span);
+        self.compact(number, 2);
+    }
+
+    /// The frame boundary at or after `position` in the segment of a span.
+    pub fn boundary(&self, span: &Span, position: usize) -> usize {
+        self.segments.get(&span.number).map_or(span.end, |sent| sent.boundary(position).min(span.end))
+    }
+
+    /// An acknowledgement came. Those of nothing in flight are left to the caller (MQTT 3.1.1 section 4.4).
+    pub fn acknowledge(&mut self, ack: Ack, packet_id: u16) -> Result<Progress, Mismatch> {
+        let Some(owner) = self.ids.owner(packet_id) else {
+            let closed = ack == Ack::PubComp && self.ids.close(packet_id);
+            return Ok(if closed { Progress::Released } else { Progress::Nothing });
+        };
+        let Owner { number, index, awaits } = *owner;
+        match (ack, awaits) {
+            (Ack::PubAck, Ack::PubAck) | (Ack::PubComp, Ack::PubComp) => {}
+            (Ack::PubRec, Ack::PubRec) => {
+                owner.awaits = Ack::PubComp;
+                self.release(number, index as usize);
+                return Ok(Progress::Released);
+            }
+            // Repeated, or late: of the message that had the identifier before.
+            (Ack::PubRec, Ack::PubComp) | (Ack::PubComp, _) => return Ok(Progress::Nothing),
+            (Ack::PubAck, _) => return Err(Mismatch("PUBACK of a QoS 2 message (MQTT 3.1.1 section 4.3.3)")),
+            (Ack::PubRec, _) => return Err(Mismatch("PUBREC of a QoS 1 message (MQTT 3.1.1 section 4.3.2)")),
+        }
+        self.ids.give_back(packet_id);
+        let token = self.finish(number, index as usize);
+        self.tidy(number);
+        if self.count == 0 {
+            self.ids.rest();
+        }
+        Ok(Progress::Done(token))
+    }
+
+    /// PUBREC: nothing but the identifier is needed any more.
+    fn release(&mut self, number: u64, index: usize) {
+        let sent = self.segments.get_mut(&number).expect("an owner is in a kept segment");
+        sent.kill(index);
+        self.released += 1;
+        if index >= sent.next {
+            // Answered by a session's memory before it was sent again.
+            self.advance();
+        }
+        self.tidy(number);
+    }
+
+    /// A message is at its end; returns its token. Its identifier is the caller's affair.
+    fn finish(&mut self, number: u64, index: usize) -> u32 {
+        let sent = self.segments.get_mut(&number).expect("an owner is in a kept segment");
+        let early = index >= sent.next;
+        if sent.entries[index].dead {
+            self.released -= 1;
+            self.exactly_once -= 1;
+        } else {
+            sent.kill(index);
+        }
+        let entry = &mut sent.entries[index];
+        entry.packet_id = 0;
+        let token = entry.token;
+        sent.live -= 1;
+        self.count -= 1;
+        if early {
+            self.advance();
+        }
+        token
+    }
+
+    /// Give memory back where a segment needs much less than it has.
+    fn tidy(&mut self, number: u64) {
+        let sent = &self.segments[&number];
+        if sent.live == 0 {
+            self.forget(number);
+        } else if sent.allocated() > COMPACT_MIN_BYTES || !sent.has_frames() {
+            self.compact(number, 4);
+        }
+    }
+
+    fn compact(&mut self, number: u64, part: usize) {
+        if let Some(sent) = self.segments.get_mut(&number) {
+            self.allocated -= sent.allocated();
+            sent.compact_if_sparse(part, &mut self.ids);
+            self.allocated += sent.allocated();
+        }
+    }
+
+    /// Give up a frame that waits here and was not sent; false where it was.
+    pub fn withdraw(&mut self, number: u64, token: u32) -> bool {
+        let Some(sent) = self.segments.get_mut(&number) else {
+            return false;
+        };
+        let next = sent.next;
+        let waiting = sent.entries[next..].iter().position(|e| e.token == token && !e.dead && e.packet_id == 0);
+        let Some(place) = waiting else { return false };
+        sent.kill(next + place);
+        sent.live -= 1;
+        self.waiting -= 1;
+        if sent.live == 0 {
+            self.forget(number);
+        }
+        self.advance();
+        true
+    }
+
+    /// A new connection with the session present: everything unacknowledged is sent again, before anything new, in
+    /// first order, under the same identifiers and with DUP set (MQTT 3.1.1 section 4.4). Returns the identifiers
+    /// that PUBREL goes out for: in the order of their PUBLISH, which is the order in which PUBREC has to come
+    /// (section 4.6), and what earlier starts left open.
+    pub fn resume(&mut self) -> Vec<u16> {
+        self.rewind();
+        let entries = self.segments.values().flat_map(|sent| &sent.entries);
+        let released = entries.filter(|entry| entry.dead && entry.packet_id != 0).map(|entry| entry.packet_id);
+        released.chain(self.ids.open()).collect()
+    }
+
+    /// A new connection without the session: the same, but all of it as new. Returns the tokens of what loses its
+    /// identifier, and what is past PUBREC.
+    pub fn restart(&mut self) -> (Vec<u32>, Uncertain) {
+        let mut tokens = Vec::new();
+        let mut uncertain = Uncertain::default();
+        for number in self.segments.keys().copied().collect::<Vec<_>>() {
+            let sent = self.segments.get_mut(&number).expect("listed above");
+            let bytes = Arc::make_mut(&mut sent.bytes);
+            for entry in sent.entries.iter_mut().filter(|entry| entry.packet_id != 0) {
+                entry.packet_id = 0;
+                self.count -= 1;
+                if entry.dead {
+                    sent.live -= 1;
+                    uncertain.add(entry.token);
+                } else {
+                    let range = entry.offset as usize..(entry.offset + entry.len) as usize;
+                    packet::patch(&mut bytes[range], 0, false);
+                    self.waiting += 1;
+                    tokens.extend((entry.token != 0).then_some(entry.token));
+                }
+            }
+            self.tidy(number);
+        }
+        (self.exactly_once, self.released) = (0, 0);
+        self.ids.forget();
+        self.rewind();
+        (tokens, uncertain)
+    }
+
+    /// Nothing of this process was sent in the session that is present.
+    pub fn join(&mut self) {
+        self.ids.join();
+    }
+
+    /// Everything is to be sent from its start.
+    fn rewind(&mut self) {
+        for sent in self.segments.values_mut() {
+            sent.next = 0;
+        }
+        self.sending = self.segments.keys().next().copied();
+        self.advance();
+    }
+
+    /// Take everything out: the tokens of what is given up and how many messages that is, and what is past PUBREC.
+    pub fn clear(&mut self) -> (Vec<u32>, usize, Uncertain) {
+        let mut tokens = Vec::new();
+        let mut uncertain = Uncertain::default();
+        let messages = self.count + self.waiting - self.released;
+        for sent in std::mem::take(&mut self.segments).into_values() {
+            for entry in &sent.entries {
+                if entry.packet_id != 0 && (entry.dead || sent.is_exactly_once(entry)) {
+                    self.ids.leave_open(entry.packet_id);
+                }
+                match (entry.dead, entry.packet_id) {
+                    (true, 0) => {}
+                    (true, _) => uncertain.add(entry.token),
+                    (false, _) => tokens.extend((entry.token != 0).then_some(entry.token)),
+                }
+            }
+        }
+        let mut ids = std::mem::take(&mut self.ids);
+        ids.rest();
+        *self = Self { ids, ..Self::default() };
+        (tokens, messages, uncertain)
+    }
+
+    /// Nothing lives in this segment any more.
+    fn forget(&mut self, number: u64) {
+        let sent = self.segments.remove(&number).expect("a segment is forgotten once");
+        self.allocated -= sent.allocated();
+        sent.recycle();
+        if self.sending == Some(number) {
+            self.advance();
+        }
+    }
+}
+
+impl Uncertain {
+    fn add(&mut self, token: u32) {
+        self.messages += 1;
+        self.tokens.extend((token != 0).then_some(token));
+    }
+}
