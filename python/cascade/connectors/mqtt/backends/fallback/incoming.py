@@ -100,10 +100,12 @@ class Incoming:
         is_5: the protocol is MQTT 5.
         max_bytes: bound of the remaining length; a longer packet is refused by its header alone.
         topic_aliases: the Topic Alias Maximum that CONNECT announced (MQTT 5.0 section 3.1.2.11.5).
+        authenticates: CONNECT held an authentication method (MQTT 5.0 section 3.1.2.11.9).
     """
 
-    def __init__(self, *, is_5: bool, max_bytes: int, topic_aliases: int = 0) -> None:
-        self._is_5, self._max_bytes, self._topic_aliases = is_5, max_bytes, topic_aliases
+    def __init__(self, *, is_5: bool, max_bytes: int, topic_aliases: int = 0, authenticates: bool = False) -> None:
+        self._is_5, self._max_bytes = is_5, max_bytes
+        self._topic_aliases, self._authenticates = topic_aliases, authenticates
         self._aliases: dict[int, str] = {}
         self._buffer = bytearray()
         self._at = 0
@@ -272,6 +274,8 @@ class Incoming:
         if self._is_5 and not old_refusal:
             found, end = properties.read(body, 2, CONNACK)
             self._whole(body, end, "3.2.2")
+            if not self._authenticates and not found.keys().isdisjoint(properties.AUTHENTICATION):
+                self._broken("CONNACK with an authentication that nobody asked for", "", "4.12", 0x82)
         return ConnAck(bool(flags), code, found)
 
     def _disconnect(self, body: memoryview) -> Disconnect:

@@ -6,9 +6,10 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 from .malformed import Malformed
 
-__all__ = ["MAXIMUM_PACKET_SIZE", "RECEIVE_MAXIMUM", "SERVER_KEEP_ALIVE", "read"]
+__all__ = ["AUTHENTICATION", "MAXIMUM_PACKET_SIZE", "RECEIVE_MAXIMUM", "SERVER_KEEP_ALIVE", "read"]
 
 SERVER_KEEP_ALIVE, RECEIVE_MAXIMUM, MAXIMUM_PACKET_SIZE = 0x13, 0x21, 0x27
+AUTHENTICATION = (0x15, 0x16)
 _MALFORMED, _PROTOCOL_ERROR = 0x81, 0x82
 
 _Kind = Literal["byte", "two", "four", "variable", "string", "binary", "pair"]

@@ -38,7 +38,7 @@ _RETURN_CODES = {
     4: ("bad user name or password", True),
     5: ("not authorised", True),
 }
-# CONNACK reason codes (MQTT 5.0 section 3.2.2.2).
+# CONNACK reason codes (MQTT 5.0 section 3.2.2.2) that are permanent, or have words of 3.1.1; DISCONNECT has the others.
 _REASON_CODES = {
     0x84: _RETURN_CODES[1],
     0x85: _RETURN_CODES[2],
@@ -103,7 +103,8 @@ class ConnectFailure(Exception):
 
 def refused(code: int) -> ConnectFailure:
     """A CONNACK other than success. Old brokers answer MQTT 5 with return code 1."""
-    why, permanent = (_RETURN_CODES | _REASON_CODES).get(code, (f"refused with the reserved code {code}", False))
+    passing = _DISCONNECT_CODES.get(code, f"refused with the reserved code {code}"), False
+    why, permanent = (_RETURN_CODES | _REASON_CODES).get(code, passing)
     return ConnectFailure(why, permanent=permanent, version=code in (0x01, 0x84))
 
 

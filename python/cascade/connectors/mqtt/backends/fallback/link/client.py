@@ -14,7 +14,7 @@ from paho.mqtt.properties import Properties
 from ....options import Options, Will
 from ..reasons import ConnectFailure
 
-__all__ = ["make_client"]
+__all__ = ["clean_start", "make_client"]
 
 _VERSIONS = {"3.1": 3, "3.1.1": 4, "5": 5}
 
@@ -57,7 +57,7 @@ def make_client(options: Options, identifier: str, protocol: str, will: Will | N
         options.keepalive_s,
         options.bind_address,
         options.bind_port,
-        _clean_start(options, first) if is_5 else MQTT_CLEAN_START_FIRST_ONLY,
+        clean_start(options, first) if is_5 else MQTT_CLEAN_START_FIRST_ONLY,
         _properties(options) if is_5 else None,
     )
     return paho
@@ -73,7 +73,8 @@ def _set_tls(paho: Any, options: Options) -> None:
         raise ConnectFailure(f"wrong TLS options: {error}", permanent=True) from error
 
 
-def _clean_start(options: Options, first: bool) -> Any:
+def clean_start(options: Options, first: bool) -> Any:
+    """Clean Start of CONNECT (MQTT 5.0 section 3.1.2.4)."""
     wanted = options.clean_start
     if wanted is None:
         return options.clean_session

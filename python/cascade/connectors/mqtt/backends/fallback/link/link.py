@@ -28,7 +28,7 @@ from ..incoming import (
 from ..lane import Message
 from ..malformed import Malformed, TooLarge
 from ..reasons import ConnectFailure
-from .client import make_client
+from .client import clean_start, make_client
 from .dialling import dial
 from .sending import Sending
 
@@ -106,7 +106,9 @@ class Link:
             is_5=protocol == "5",
             max_bytes=options.max_inbound_bytes,
             topic_aliases=getattr(options.properties, "TopicAliasMaximum", 0),
+            authenticates=hasattr(options.properties, "AuthenticationMethod"),
         )
+        self._starts_clean = protocol == "5" and bool(clean_start(options, first))
         self._opened: asyncio.Future[Opened] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._abandoned = self._paused = self._closing = False
@@ -180,6 +182,9 @@ class Link:
         if connack.code:
             self._opened.set_exception(reasons.refused(connack.code))
             self._end(reasons.CLOSED)
+            return
+        if connack.session_present and self._starts_clean:
+            self._end(reasons.unexpected("session after a clean start (MQTT 5.0 section 3.2.2.1.1)"))
             return
         said = connack.properties
         self._opened.set_result(
