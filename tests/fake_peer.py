@@ -29,6 +29,7 @@ class FakePeer:
         self.pubcomp = True
         self.pingresp = True
         self.suback = True
+        self.unsuback = True
         self.granted = 1
         """The return code of SUBACKs (section 3.9.3)."""
         self.retained: dict[str, bytes] = {}
@@ -127,7 +128,7 @@ class FakePeer:
                     if topic in self.retained:
                         answer += wire.publish(topic, self.retained[topic], retain=True)
                 return answer
-            case wire.UNSUBSCRIBE:
+            case wire.UNSUBSCRIBE if self.unsuback:
                 return wire.acknowledge(wire.UNSUBACK, packet.packet_id)
             case wire.PINGREQ if self.pingresp:
                 return wire.encode(wire.PINGRESP)
