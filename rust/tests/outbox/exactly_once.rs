@@ -92,7 +92,7 @@ fn one_cut(order: &[usize], cut: usize, present: bool) {
         }
         assert_eq!(outbox.counters().uncertain, 0);
     } else {
-        assert_eq!(again, []);
+        assert!(again.is_empty());
         let expected: Vec<_> = at(0).zip(1..).map(|(message, id)| (message as u64, id, false)).collect();
         assert_eq!(replay, expected, "{order:?} cut at {cut}");
         assert_eq!(outbox.counters().uncertain, released as u64);
@@ -274,7 +274,7 @@ fn what_a_stop_left_open_is_released_before_it_is_used_again() {
 fn without_the_session_nothing_is_open() {
     let (mut outbox, _) = stopped();
     outbox.open();
-    assert_eq!(outbox.connected(false), []);
+    assert!(outbox.connected(false).is_empty());
     for number in 10..13 {
         Sample::new(number, 2, 20).offer(&mut outbox).unwrap();
     }

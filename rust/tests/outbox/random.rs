@@ -148,7 +148,7 @@ impl Model {
         if self.present {
             assert_eq!(released, expected, "PUBREL again, in order");
         } else {
-            assert_eq!(released, []);
+            assert!(released.is_empty());
             self.uncertain += expected.len() as u64;
             self.acknowledged += expected.len() as u64;
             self.lanes[1].retain(|_, item| !item.released);
