@@ -1,11 +1,16 @@
 //! JSON bytes to Python objects.
 
+mod learn;
+mod scan;
+mod template;
+
 use jiter::{FloatMode, PartialMode, PythonParse, StringCacheMode};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::json::{self, DecodeError};
+use template::Templates;
 
 /// One JSON value of any type (RFC 8259) from the whole of `data`; an empty payload is an empty dict.
 ///
@@ -15,6 +20,16 @@ pub fn decode_json<'py>(py: Python<'py>, data: &[u8]) -> Result<Bound<'py, PyAny
     if data.is_empty() {
         return Ok(PyDict::new(py).into_any());
     }
+    let mut templates = Templates::take();
+    let decoded = match templates.decode(py, data) {
+        Some(dict) => Ok(dict.into_any()),
+        None => parse(py, data).inspect(|value| templates.note(data, value)),
+    };
+    templates.put_back();
+    decoded
+}
+
+fn parse<'py>(py: Python<'py>, data: &[u8]) -> Result<Bound<'py, PyAny>, DecodeError> {
     json::check(data)?;
     let parse = PythonParse {
         allow_inf_nan: false,
