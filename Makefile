@@ -1,7 +1,7 @@
 # Everything a contributor runs; .ci/run calls the same targets.
 #   make demo [BACKEND=python] [ARGS="--json"]   make dev   make test [ARGS="-k qos1"]   make lint   make fmt
-#   make wheels   make test-wheel   make test-pure   make fuzz [FUZZ=topics SECONDS=600]   make bench   make bench-peers
-#   make clean
+#   make wheels   make test-wheel   make test-pure   make test-brokers   make fuzz [FUZZ=topics SECONDS=600]
+#   make bench   make bench-peers   make clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,7 +20,7 @@ CARGO := PYO3_PYTHON=$(abspath $(BIN)/python) cargo
 export PIP_QUIET = 1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo dev test test-python test-rust test-wheel test-pure lint fmt wheels fuzz bench bench-peers clean
+.PHONY: demo dev test test-python test-rust test-wheel test-pure test-brokers lint fmt wheels fuzz bench bench-peers clean
 .DELETE_ON_ERROR:
 
 # --- environments: each has a stamp file, newer than what it was made from
@@ -109,6 +109,11 @@ fuzz: | $(BIN)/maturin
 	@for target in $(FUZZ); do \
 	    PYO3_PYTHON=$(abspath $(BIN)/python) rust/fuzz/run $$target -max_total_time=$(SECONDS) || exit 1; \
 	done
+
+# Brokers of other ecosystems too, into build/brokers, one at a time; those that cannot be had here are named.
+test-brokers: $(DEV)
+	@nice $(BIN)/python tests/brokers/install.py
+	CASCADE_TEST_BROKERS=all $(BIN)/python -m pytest tests/brokers $(ARGS)
 
 bench: $(DEV)
 	$(BIN)/python -m pytest --benchmark $(ARGS)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import wire
 from cascade.connectors.mqtt.broker import EmbeddedBroker
 
-__all__ = ["SharedBroker"]
+__all__ = ["SharedBroker", "answers"]
 
 _PATIENCE_S = 5.0
 
@@ -20,7 +21,7 @@ class SharedBroker:
         self._broker.start()
 
     def living(self) -> EmbeddedBroker:
-        if not _answers(self._broker):
+        if not answers(self._broker):
             self.stop()
             self._broker = EmbeddedBroker()
             self._broker.start()
@@ -30,8 +31,8 @@ class SharedBroker:
         self._broker.stop()
 
 
-def _answers(broker: EmbeddedBroker) -> bool:
-    """Whether a SUBSCRIBE gets its SUBACK: its router is what dies, it goes on accepting connections."""
+def answers(broker: Any) -> bool:
+    """Whether a SUBSCRIBE gets its SUBACK: rumqttd's router is what dies, it goes on accepting connections."""
     connect = wire.encode(wire.CONNECT, body=b"\x00\x04MQTT\x04\x02\x00\x3c\x00\x05probe")
     subscribe = wire.encode(wire.SUBSCRIBE, 2, b"\x00\x01\x00\x05probe\x00")
     received = bytearray()

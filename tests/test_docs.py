@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cascade.connectors.mqtt.options import FALLBACK_ONLY, Options
+from documents import names_of_tests, quoted, table
 
 TOP = Path(__file__).resolve().parents[1]
 README = (TOP / "README.md").read_text("utf-8")
@@ -20,26 +21,6 @@ FOR_READERS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *sorted(f"docs/{p
 # Inside, durations carry their unit.
 FIELDS = {field.name.removesuffix("_s"): field for field in dataclasses.fields(Options)}
 NEEDS = {"password": {"username": "u"}, "clean_session": {"identifier": "i"}}
-
-
-def table(text: str, head: str) -> list[list[str]]:
-    """The rows of the Markdown table whose header line begins with ``head``, cells stripped."""
-    lines = iter(text.splitlines())
-    for line in lines:
-        if line.startswith(head):
-            break
-    next(lines)
-    rows = []
-    for line in lines:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    assert rows, head
-    return rows
-
-
-def quoted(cell: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", cell)
 
 
 OPTIONS = [
@@ -139,12 +120,7 @@ def test_what_the_fallback_cannot_keep_names_what_shows_it():
     for promise, *_, shown in rows:
         (witness,) = quoted(shown)
         file, _, test = witness.partition("::")
-        assert witness in FIELDS or test in _tests_in(TOP / file), promise
-
-
-def _tests_in(file: Path) -> set[str]:
-    tree = ast.parse(file.read_text("utf-8"))
-    return {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+        assert witness in FIELDS or test in names_of_tests(TOP / file), promise
 
 
 def test_examples_are_the_files():
