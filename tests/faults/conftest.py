@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("stream")
+
 
 @pytest.fixture
 def passwords(tmp_path) -> Callable[..., Path]:

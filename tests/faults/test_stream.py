@@ -45,11 +45,14 @@ class Scene(NamedTuple):
 
 
 async def reset(scene: Scene) -> None:
-    """RST, twice."""
-    scene.proxy.cut()
-    await scene.until_connect(2)
-    await scene.until_it_flows()
-    scene.proxy.cut()
+    """RST, twice, while hundreds of events are on their way."""
+    for number in (2, 3):
+        await scene.until_it_flows()
+        scene.proxy.pause()
+        await asyncio.sleep(0.2)
+        scene.proxy.cut()
+        scene.proxy.resume()
+        await scene.until_connect(number)
 
 
 async def shut_out(scene: Scene) -> None:
