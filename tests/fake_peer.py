@@ -94,6 +94,8 @@ class FakePeer:
             return list(self._open)
 
     def _serve(self, client: socket.socket) -> None:
+        # Answers go out at once, and do not wait for the acknowledgement of the one before.
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
             self._open.add(client)
             self.connections += 1

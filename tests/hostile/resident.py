@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from pathlib import Path
 
@@ -11,7 +10,6 @@ class Resident:
     """Begins at what is resident now."""
 
     def __init__(self) -> None:
-        gc.collect()
         # Sets the peak back to the present (proc(5)).
         Path("/proc/self/clear_refs").write_text("5")
         self._before = self._read("VmRSS")
