@@ -123,6 +123,14 @@ def test_what_the_fallback_cannot_keep_names_what_shows_it():
         assert witness in FIELDS or test in names_of_tests(TOP / file), promise
 
 
+@pytest.mark.parametrize("head", ["| failure | what is promised | shown by |"])
+def test_each_promise_names_a_test(head):
+    for failure, _, shown in table((TOP / "docs/reliability.md").read_text("utf-8"), head):
+        (witness,) = quoted(shown)
+        file, _, test = witness.partition("::")
+        assert test in names_of_tests(TOP / file), failure
+
+
 def test_examples_are_the_files():
     shown = re.findall(r"\(examples/(\w+\.py)\):\n\n```python\n(.*?)```", README, re.DOTALL)
     assert {name for name, _ in shown} == {path.name for path in (TOP / "examples").glob("*.py")}

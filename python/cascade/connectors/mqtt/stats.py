@@ -33,15 +33,16 @@ class Stats:
     written: int
     """QoS 0: the last byte was taken by the operating system. That is not delivery."""
     acknowledged: int
-    """QoS 1: PUBACK arrived."""
+    """QoS 1: PUBACK arrived. QoS 2: PUBCOMP did, or the session was lost before it."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Accepted, then given up, by reason: queue_full, expired, closed, rejected_by_peer."""
     queued_events: int
     queued_bytes: int
     """Memory allocated for events, queued and in flight, in bytes."""
     in_flight: int
-    """QoS 1: sent, not yet acknowledged."""
+    """QoS 1 and 2: sent, not yet acknowledged."""
     uncertain: int
+    """Of the acknowledged: QoS 2 that the broker had, whose session was lost before PUBCOMP."""
     oldest_queued_s: float
     """Age in seconds of the oldest event that waits to be sent; 0.0 when none does."""
     received: int
