@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corpus import answers, connecting, exactly_once, framing, properties, publishing, vectors
+from corpus import answers, connecting, exactly_once, framing, payloads, properties, publishing, vectors
 from corpus.entry import Entry
 
 ENTRIES: list[Entry] = [
@@ -11,6 +11,7 @@ ENTRIES: list[Entry] = [
     *answers.ENTRIES,
     *connecting.ENTRIES,
     *exactly_once.ENTRIES,
+    *payloads.ENTRIES,
     *properties.ENTRIES,
     *vectors.ENTRIES,
 ]

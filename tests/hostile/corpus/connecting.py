@@ -60,6 +60,10 @@ ENTRIES: list[Entry] = [
         ("DISCONNECT", "e0 00", "3.2", "3.2"),
     ], says="before CONNACK"),
     *table("close", "first", [
+        ("CONNACK that never ends", "20 ff ff ff 7f", "2.2.3", "2.1.4"),
+        ("PUBACK that never ends", "40 ff ff ff 7f", "2.2.3", "2.1.4"),
+    ], says="max_inbound_bytes"),
+    *table("close", "first", [
         ("nothing, and the end", b"", "3.2", "3.2"),
         ("half a CONNACK, and the end", "20 02 00", "3.2", "3.2"),
         ("a first byte, and the end", "20", "3.2", "3.2"),
