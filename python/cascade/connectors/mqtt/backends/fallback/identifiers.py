@@ -122,7 +122,8 @@ class Identifiers:
         self._released.clear()
 
     def _new(self) -> int:
-        while True:
-            self._last = self._last % _LAST_OF_PUBLISHES + 1
-            if not any(self._last in known for known in (self._sent, self._unresent, self._released, self._open)):
-                return self._last
+        number = self._last % _LAST_OF_PUBLISHES + 1
+        while number in self._sent or number in self._unresent or number in self._released or number in self._open:
+            number = number % _LAST_OF_PUBLISHES + 1
+        self._last = number
+        return number

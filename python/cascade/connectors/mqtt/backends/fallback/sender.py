@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable
@@ -46,6 +47,7 @@ class Sender:
         self.new_packet_id = self._identifiers.new_for_control
         self._poison = Poison()
         self._link: Link | None = None
+        self._pump_due = False
         self._window = self._qos_2_window = self._maximum_packet_bytes = 0
 
     def attach(self, link: Link, opened: Opened, version: str) -> None:
@@ -77,7 +79,7 @@ class Sender:
 
     def pump(self) -> None:
         """Hand queued messages to the link, as long as it is not far behind."""
-        link = self._link
+        self._pump_due, link = False, self._link
         if link is not None and self._poison.probing and not self._probed(link):
             return
         while link is not None and link.unwritten_bytes < _UNWRITTEN_BYTES:
@@ -135,7 +137,10 @@ class Sender:
             self._outbox.drop(message, "rejected_by_peer")
         if self._poison.probing:
             self._poison.acknowledged()
-        self.pump()
+        if not self._pump_due:
+            # Acknowledgements come many at a time.
+            self._pump_due = True
+            asyncio.get_running_loop().call_soon(self.pump)
         self._progressed()
 
     def _probed(self, link: Link) -> bool:
