@@ -51,14 +51,14 @@ class Lifecycle:
         """The same, blocking this thread."""
         link = self._link
         if link.state == "closing":
-            link.block_until(link.is_closed, timeout_s)
+            link.block_until(link.is_past_closing, timeout_s)
         attempt = self._join(timeout_s)
         if attempt is None:
             return
         link.block_until(lambda: attempt.over, attempt.deadline - time.monotonic())
         error = self._conclude(attempt)
         if error is not None:
-            link.block_until(link.is_closed, _MARGIN_S)
+            link.block_until(link.is_past_closing, _MARGIN_S)
             raise error
 
     def _join(self, timeout_s: float) -> Attempt | None:
@@ -77,7 +77,7 @@ class Lifecycle:
             link.attempt = None
         if attempt.succeeded or link.options.first_connect == "background":
             return None
-        link.stop(0.0, goodbye=False)
+        link.stop(0.0, goodbye=False, of=attempt)
         return ConnectError(f"cannot connect to {link.journal.place}: {attempt.why}", permanent=attempt.permanent)
 
     async def disconnect(self, timeout_s: float) -> None:
@@ -110,5 +110,5 @@ class Lifecycle:
         """The same, blocking this thread."""
         link = self._link
         link.stop(timeout_s, goodbye=True, final=True)
-        link.block_until(link.is_closed, timeout_s + _MARGIN_S)
+        link.block_until(link.is_past_closing, timeout_s + _MARGIN_S)
         link.detach()

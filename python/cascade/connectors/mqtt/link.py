@@ -61,6 +61,7 @@ class Link:
         self.journal = Journal(options, self.logger, self.backend.name)
         self.state: State = "closed"
         self.attempt: Attempt | None = None
+        self._begun_with: Attempt | None = None
         self.retries = 0
         self._presence = Presence(options)
         self._gaps = Gaps(self.backend, incarnation, wanted=options.gap_events)
@@ -90,7 +91,7 @@ class Link:
                 return
             will = self._presence.will()
             payload = will.payload if isinstance(will.payload, bytes) else str(will.payload or "").encode()
-            self.attempt, self._final = attempt, False
+            self.attempt, self._begun_with, self._final = attempt, attempt, False
             self.state = "connecting"
             self.refusals.forget()
             process.note_started(self)
@@ -102,9 +103,14 @@ class Link:
             self.journal.starting()
         self.journal.tell(self._loop)
 
-    def stop(self, timeout_s: float, *, goodbye: bool, final: bool = False) -> None:
-        """Begin to close, or close sooner. ``final``: the program said so, it does not only give up an attempt."""
+    def stop(self, timeout_s: float, *, goodbye: bool, final: bool = False, of: Attempt | None = None) -> None:
+        """Begin to close, or close sooner. ``final``: the program said so, it does not only give up an attempt.
+
+        ``of``: only if the last start began with this attempt; another thread may have closed, and opened again.
+        """
         with self._changing:
+            if of is not None and of is not self._begun_with:
+                return
             self._final = self._final or final
             if final and self.attempt is not None:
                 self.attempt.why = "it was closed meanwhile"
@@ -130,6 +136,10 @@ class Link:
     def is_closed(self) -> bool:
         """Whether the last stop is complete, or there was no start."""
         return self.state == "closed"
+
+    def is_past_closing(self) -> bool:
+        """Whether the last stop is complete, even if another thread has opened again since."""
+        return self.state != "closing"
 
     def abandon(self) -> None:
         """Nobody holds the connector any longer: send what is queued, without anybody to wait for it.

@@ -40,7 +40,7 @@ class PythonBackend:
         self._driver = Driver(options, self._outbox, self._events, self._inbound)
         self._refused = threading.local()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._left = False
+        self._left = threading.Event()
 
     def attach(
         self, loop: asyncio.AbstractEventLoop, on_events: Callable[[], None], on_inbox: Callable[[int], None]
@@ -71,7 +71,7 @@ class PythonBackend:
         publish = self.publish
 
         def publish_nowait(topic: Any, payload: Any, qos: int = 0, retain: bool = False) -> bool:
-            if self._left:
+            if self._left.is_set():
                 return elsewhere(topic, payload, qos, retain)
             code = publish(topic, payload, qos, retain, False)
             return not code or refused(code)
@@ -79,7 +79,7 @@ class PythonBackend:
         return publish_nowait
 
     def leave_to_parent(self) -> None:
-        self._left = True
+        self._left.set()
 
     def rejection_detail(self) -> str:
         return getattr(self._refused, "detail", "")
@@ -139,7 +139,7 @@ class PythonBackend:
     def _submit(
         self, topic: Any, payload: Any, qos: Any, retain: Any, priority: bool, *, track: bool
     ) -> tuple[int, int]:
-        if self._left:
+        if self._left.is_set():
             return _CODES["forked"], 0
         closed = self._outbox.closed_reason()
         if closed is not None:
@@ -155,7 +155,7 @@ class PythonBackend:
             return self._refuse("unserialisable", str(error))
         except TooLarge as error:
             return self._refuse("too_large", str(error))
-        if self._left:
+        if self._left.is_set():
             # The hook has forked, and this is the child.
             return _CODES["forked"], 0
         retain = bool(retain)

@@ -79,25 +79,32 @@ class Driver:
             self._task = self._loop.create_task(self._run(will))
 
     def stop(self, timeout_s: float, goodbye: bool) -> None:
-        """Send what is queued, for which a connection is waited for, and end it; ``stopped`` follows."""
+        """Send what is queued, for which a connection is waited for, and end it; ``stopped`` follows.
+
+        A second call may end it sooner.
+        """
         if self._task is None or self._task.done():
             self._events.push("stopped", 0, None)
             return
-        if self._stop is not None:
-            return
         assert self._loop is not None
-        self._stop = _Stop(time.monotonic() + timeout_s, goodbye)
+        stop, former = _Stop(time.monotonic() + timeout_s, goodbye), self._stop
+        if former is not None and stop.deadline >= former.deadline:
+            return
+        self._stop = stop
         if self._wake is not None:
-            if not self._wake.done():
+            if former is None and not self._wake.done():
                 self._wake.set_result(None)
         elif self._hopeless or self._outbox.is_empty():
-            self._task.cancel()
-        self._loop.call_at(self._stop.deadline, self._give_up, self._task)
+            # Soon, not now: a task that is cancelled before its first step never says that it has stopped.
+            self._loop.call_soon(self._give_up, self._task)
+        self._loop.call_at(stop.deadline, self._give_up, self._task)
 
     def _give_up(self, task: asyncio.Task[None]) -> None:
-        """The time of a stop is over, and there is no connection that could be closed."""
+        """There is nothing to wait for, or no time."""
         if self._wake is None:
             task.cancel()
+        elif not self._wake.done():
+            self._wake.set_result(None)
 
     def subscribe(self, inbox: Inbox) -> None:
         self._session.add(inbox, time.monotonic())
