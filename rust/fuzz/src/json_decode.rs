@@ -1,4 +1,5 @@
-//! JSON to Python objects, beside the json module and the fallback's decoder.
+//! JSON to Python objects, beside the json module and the fallback's decoder: messages, one behind the other, with
+//! record separators between them (RFC 7464).
 #![no_main]
 
 mod reference;
@@ -6,17 +7,18 @@ mod reference;
 use cascade_mqtt_core::python::decode::decode_json;
 use libfuzzer_sys::fuzz_target;
 use pyo3::prelude::*;
-use reference::{fallback, json_module, outcome};
+use reference::{afresh, fallback, json_module, outcome};
 
-fuzz_target!(|data: &[u8]| Python::attach(|py| {
-    let ours = decode_json(py, data).map_err(|error| error.as_str().to_owned());
-    let theirs = |module: &Bound<'_, PyModule>, function: &str| {
-        outcome(py, module.getattr(function).and_then(|decode| decode.call1((data,)))).map(|value| exactly(&value))
-    };
-    let ours = ours.map(|value| exactly(&value));
-    assert_eq!(ours.as_ref().ok(), theirs(json_module(py), "decode").as_ref().ok(), "the json module");
-    assert_eq!(ours, theirs(fallback(py), "decode_json"), "the fallback");
-}));
+fuzz_target!(|data: &[u8]| afresh(|py| data.split(|&byte| byte == 0x1E).for_each(|message| compare(py, message))));
+
+fn compare(py: Python<'_>, data: &[u8]) {
+    let ours = decode_json(py, data).map(|value| exactly(&value)).map_err(|error| error.as_str().to_owned());
+    let theirs = json_module(py).call_method1("decode", (data,));
+    let theirs = outcome(py, theirs).map(|value| exactly(&value));
+    assert_eq!(ours.as_ref().ok(), theirs.as_ref().ok(), "the json module");
+    let theirs = fallback(py).call_method1("decode_json", (data,));
+    assert_eq!(ours, outcome(py, theirs).map(|value| exactly(&value)), "the fallback");
+}
 
 /// A text in which 1, 1.0 and True differ, and 0.0 and -0.0.
 fn exactly(value: &Bound<'_, PyAny>) -> String {

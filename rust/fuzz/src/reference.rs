@@ -1,5 +1,7 @@
 //! The interpreter that the core's codec is compared with: the json module, and the fallback's codec.
 
+use cascade_mqtt_core::python::decode::Templates;
+use cascade_mqtt_core::python::encode::Shapes;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi::c_str;
 use pyo3::prelude::*;
@@ -21,6 +23,15 @@ pub fn json_module(py: Python<'_>) -> &Bound<'_, PyModule> {
 pub fn fallback(py: Python<'_>) -> &Bound<'_, PyModule> {
     let load = || json_module(py).getattr("load")?.call1((ENCODING,))?.cast_into().map_err(PyErr::from);
     FALLBACK.get_or_init(py, || load().unwrap_or_else(|error| panic!("{ENCODING}: {error}")).unbind()).bind(py)
+}
+
+/// With nothing remembered of other payloads: an input must do the same when it is run again.
+pub fn afresh(run: impl FnOnce(Python<'_>)) {
+    Python::attach(|py| {
+        Box::<Shapes>::default().put_back();
+        Box::<Templates>::default().put_back();
+        run(py);
+    });
 }
 
 /// What was returned, or the words of the refusal; any other exception ends the program.

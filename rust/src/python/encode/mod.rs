@@ -19,7 +19,8 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyT
 
 use crate::json::MAX_DEPTH;
 use buffer::Buffer;
-use shape::{Shapes, Slot, UNKNOWN};
+pub use shape::Shapes;
+use shape::{Slot, UNKNOWN};
 
 /// Why a payload cannot be encoded.
 #[derive(Debug)]
