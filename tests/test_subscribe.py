@@ -133,6 +133,21 @@ async def test_the_peers_one_copy_reaches_each_subscription_once(connected, peer
         await eventually(lambda collector=collector: collector.payloads == [1])
 
 
+async def test_a_retained_message_that_overlapping_subscribes_ask_for_comes_once(connected, peer):
+    """Each SUBSCRIBE brings a copy, and no copy says whose it is."""
+    collectors = [Collector() for _ in range(2)]
+    peer.suback = False
+    connector = await connected(peer)
+    pairs = zip(("x/y", "x/#"), collectors, strict=True)
+    subscribing = [asyncio.create_task(connector.subscribe(*pair)) for pair in pairs]
+    await eventually(lambda: len(peer.of(wire.SUBSCRIBE)) == 2)
+    for packet in peer.of(wire.SUBSCRIBE):
+        copy = wire.publish("x/y", b"1", retain=True)
+        peer.send(wire.acknowledge(wire.SUBACK, packet.packet_id, b"\x01") + copy)
+    await asyncio.gather(*subscribing)
+    assert [collector.payloads for collector in collectors] == [[1], [1]]
+
+
 async def test_wildcards(connected, peer):
     filters = ["a/#", "a/+", "+/b", "#", "+", "$SYS/#", "$SYS/+/x", "/+", "é/#"]
     topics = ["a", "a/b", "a/b/c", "$SYS/b/x", "$SYS", "/b", "é/a"]
