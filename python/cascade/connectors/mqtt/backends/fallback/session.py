@@ -217,7 +217,8 @@ class Session:
             ending.tell(self._emit)
 
     def pingresp(self, now: float) -> None:
-        self._pings_answered += 1
+        # One that nothing asked for is none in advance.
+        self._pings_answered = min(self._pings_sent, self._pings_answered + 1)
         self._ping_since = now if self._pings_answered < self._pings_sent else None
         for round_ in self._rounds.values():
             if round_.answered_at is None and round_.ping <= self._pings_answered:
