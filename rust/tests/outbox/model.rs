@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use cascade_mqtt_core::outbox::{Limits, MAX_PUBLISH_ID, OnFull, Outbox, Segment, Span};
-use fastrand::Rng;
 
+use crate::dice::Dice;
 use crate::queue::{Frame, Sample, check_account};
 
 pub struct Item {
@@ -26,8 +26,8 @@ pub enum Hand {
     Tracked(Span, Vec<Frame>),
 }
 
-pub struct Model {
-    pub rng: Rng,
+pub struct Model<D> {
+    pub dice: D,
     pub outbox: Outbox,
     pub limits: Limits,
     pub next: u64,
@@ -48,12 +48,12 @@ pub struct Model {
     pub ended: HashSet<u32>,
 }
 
-impl Model {
-    pub fn new(seed: u64, limits: Limits) -> Self {
+impl<D: Dice> Model<D> {
+    pub fn new(dice: D, limits: Limits) -> Self {
         let mut outbox = Outbox::new(limits.clone());
         outbox.open();
         Self {
-            rng: Rng::with_seed(seed),
+            dice,
             outbox,
             limits,
             next: 0,
@@ -154,7 +154,7 @@ impl Model {
         if found.iter().all(|frame| !self.lanes[1].contains_key(&frame.number)) {
             return;
         }
-        let position = self.rng.usize(..=span.end - span.start);
+        let position = self.dice.below(span.end - span.start + 1);
         let next = found.iter().map(|frame| frame.end).find(|end| *end >= position);
         let boundary = next.filter(|_| position > 0).unwrap_or(0);
         assert_eq!(self.outbox.boundary(span, span.start + position), span.start + boundary);

@@ -1,183 +1,14 @@
-//! Thousands of random operations on an outbox, each followed by a look at the model.
+//! Thousands of random operations on an outbox.
 
-use std::collections::BTreeMap;
-
-use cascade_mqtt_core::outbox::{Ack, DropReason, Limits, OnFull, Outcome, Progress};
+use cascade_mqtt_core::outbox::{Limits, OnFull};
 use fastrand::Rng;
 
-use crate::model::{Hand, Item, Model};
-use crate::queue::{Frame, Sample, frames, puback};
+use crate::dice::Dice;
+use crate::model::Model;
 
-impl Model {
-    fn step(&mut self) {
-        match self.rng.u8(..100) {
-            0..45 => self.offer(),
-            45..70 if self.connected => self.write(),
-            70..90 if self.connected => self.acknowledge(),
-            90..94 => self.withdraw(),
-            94..96 => self.mark = Some((self.outbox.mark(), self.next)),
-            96 if self.connected => self.disconnect(),
-            _ if !self.connected => self.connect(),
-            _ => {}
-        }
-        self.check();
-    }
-
-    fn offer(&mut self) {
-        let size = match self.rng.u8(..100) {
-            0 => self.rng.usize(..self.limits.queued_bytes),
-            1..20 => self.rng.usize(..6_000),
-            _ => self.rng.usize(..200),
-        };
-        let qos = self.rng.u8(..3);
-        let track = qos > 0 && self.rng.u8(..10) == 0;
-        let [retain, priority] = [0; 2].map(|_| self.rng.u8(..20) == 0);
-        let sample = Sample { number: self.next, size, qos, retain, priority };
-        self.next += 1;
-        if let Ok((token, _)) = sample.offer_tracked(&mut self.outbox, track) {
-            assert_eq!(token != 0, track);
-            let protected = retain || priority || track;
-            let item =
-                Item { sample, protected, token, packet_id: None, sent: false, sent_here: false, released: false };
-            self.lanes[usize::from(qos > 0)].insert(self.next - 1, item);
-        }
-    }
-
-    /// Take something if the hand is empty, else write all of it.
-    fn write(&mut self) {
-        match std::mem::replace(&mut self.hand, Hand::Nothing) {
-            Hand::Telemetry(segment, found) => {
-                self.telemetry_written(&found);
-                self.outbox.written(segment);
-            }
-            Hand::Tracked(span, _) => self.outbox.retain(span),
-            Hand::Nothing if self.rng.bool() => {
-                if let Some(segment) = self.outbox.take_telemetry() {
-                    let found = frames(&segment.bytes);
-                    self.compare(0, &segment.bytes, &found);
-                    self.hand = Hand::Telemetry(segment, found);
-                }
-            }
-            Hand::Nothing => {
-                if let Some(span) = self.outbox.take_acknowledged() {
-                    let bytes = &span.bytes[span.start..span.end];
-                    let found = frames(bytes);
-                    assert!(!found.is_empty());
-                    found.iter().for_each(|frame| self.stamped(frame));
-                    self.compare(1, bytes, &found);
-                    self.hand = Hand::Tracked(span, found);
-                }
-            }
-        }
-    }
-
-    fn acknowledge(&mut self) {
-        let mut ids: Vec<(u64, u16)> = self.lanes[1]
-            .iter()
-            .filter(|(_, item)| item.sent_here || item.released)
-            .filter_map(|(number, item)| Some((*number, item.packet_id?)))
-            .collect();
-        self.rng.shuffle(&mut ids);
-        ids.truncate(self.rng.usize(..=ids.len()));
-        for (number, id) in ids {
-            let item = self.lanes[1].get_mut(&number).expect("listed above");
-            let (wrong, last) = match item.sample.qos {
-                1 => (Ack::PubRec, Ack::PubAck),
-                _ => (Ack::PubAck, Ack::PubComp),
-            };
-            assert!(self.outbox.acknowledge(wrong, id).is_err());
-            if item.sample.qos == 2 && !item.released {
-                assert_eq!(self.outbox.acknowledge(Ack::PubComp, id), Ok(Progress::Nothing), "late");
-                assert_eq!(self.outbox.acknowledge(Ack::PubRec, id), Ok(Progress::Released));
-                assert_eq!(self.outbox.acknowledge(Ack::PubRec, id), Ok(Progress::Nothing), "repeated");
-                item.released = true;
-                if self.rng.bool() {
-                    continue;
-                }
-            }
-            let item = self.lanes[1].remove(&number).expect("listed above");
-            assert_eq!(self.outbox.acknowledge(last, id), Ok(Progress::Done(item.token)));
-            for ack in [Ack::PubAck, Ack::PubRec, Ack::PubComp] {
-                assert_eq!(self.outbox.acknowledge(ack, id), Ok(Progress::Nothing), "a duplicate ends nothing");
-            }
-            self.acknowledged += 1;
-            assert_eq!(item.token != 0, self.outbox.take_outcomes().contains(&Outcome::Acknowledged(item.token)));
-            self.ended.insert(item.token);
-        }
-        let unknown = self.rng.u16(..);
-        if self.lanes[1].values().all(|item| item.packet_id != Some(unknown)) {
-            assert!(!puback(&mut self.outbox, unknown));
-        }
-        self.outbox.settle();
-    }
-
-    fn withdraw(&mut self) {
-        let tracked: Vec<u64> = self.lanes[1].iter().filter(|(_, i)| i.token != 0).map(|(number, _)| *number).collect();
-        let Some(&number) = tracked.get(self.rng.usize(..=tracked.len())) else {
-            let over = self.ended.iter().next().copied().unwrap_or(u32::MAX);
-            assert!(!self.outbox.withdraw(over));
-            return;
-        };
-        let (token, sent) = (self.lanes[1][&number].token, self.lanes[1][&number].sent);
-        assert_eq!(self.outbox.withdraw(token), !sent, "what was sent may arrive, what was not is taken back");
-        if !sent {
-            self.lanes[1].remove(&number);
-            self.ended.insert(token);
-            self.expired += 1;
-        }
-    }
-
-    fn disconnect(&mut self) {
-        if let Hand::Telemetry(segment, found) = std::mem::replace(&mut self.hand, Hand::Nothing) {
-            let position = self.rng.usize(..=segment.bytes.len());
-            let whole: Vec<Frame> = found.into_iter().take_while(|frame| frame.end <= position).collect();
-            self.telemetry_written(&whole);
-            self.outbox.give_back(segment, position);
-        }
-        self.outbox.disarm();
-        self.connected = false;
-    }
-
-    fn connect(&mut self) {
-        self.present = self.rng.bool();
-        self.connected = true;
-        self.last_sent_here = None;
-        let released = self.outbox.connected(self.present);
-        let past_pubrec = |item: &Item| item.released.then_some(item.packet_id).flatten();
-        let expected: Vec<u16> = self.lanes[1].values().filter_map(past_pubrec).collect();
-        if self.present {
-            assert_eq!(released, expected, "PUBREL again, in order");
-        } else {
-            assert!(released.is_empty());
-            self.uncertain += expected.len() as u64;
-            self.acknowledged += expected.len() as u64;
-            self.lanes[1].retain(|_, item| !item.released);
-        }
-        for item in self.lanes[1].values_mut() {
-            item.sent_here = false;
-            item.packet_id = item.packet_id.filter(|_| self.present);
-        }
-    }
-
-    /// Write and acknowledge until nothing is left, then compare what is missing with what was counted.
-    fn finish(mut self) {
-        if !self.connected {
-            self.connect();
-        }
-        for _ in 0..100_000 {
-            if self.outbox.is_empty() {
-                break;
-            }
-            self.write();
-            self.acknowledge();
-            self.check();
-        }
-        assert!(self.outbox.is_empty(), "everything leaves in the end");
-        [0, 1].into_iter().for_each(|lane| self.skip_before(lane, u64::MAX));
-        let dropped: BTreeMap<_, _> = self.outbox.counters().dropped().collect();
-        assert_eq!(dropped.get(DropReason::QueueFull.name()).copied().unwrap_or(0), self.skipped);
-        assert_eq!(dropped.get(DropReason::Expired.name()).copied().unwrap_or(0), self.expired);
-        assert_eq!(self.outbox.allocated(), 0, "an empty queue holds no memory");
+impl Dice for Rng {
+    fn below(&mut self, end: usize) -> usize {
+        self.usize(..end)
     }
 }
 
@@ -191,7 +22,7 @@ fn run(on_full: OnFull) {
             in_flight_qos2: [1, 3, 20][rng.usize(..3)],
             on_full,
         };
-        let mut model = Model::new(seed, limits);
+        let mut model = Model::new(rng, limits);
         (0..2_000).for_each(|_| model.step());
         model.finish();
     }
