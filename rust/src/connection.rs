@@ -23,11 +23,13 @@ pub struct Connection<S> {
     stream: S,
     reader: Reader,
     writer: Writer,
+    /// The broker has answered all that came before the first message.
+    answered: bool,
 }
 
 impl<S: Stream> Connection<S> {
     pub fn new(stream: S, leftover: Vec<u8>) -> Self {
-        Self { stream, reader: Reader::new(leftover), writer: Writer::default() }
+        Self { stream, reader: Reader::new(leftover), writer: Writer::default(), answered: false }
     }
 
     /// Move what there is to move until the connection ends: an error, or `Ok` after a stop.
@@ -55,6 +57,10 @@ impl<S: Stream> Connection<S> {
                 return Err(Ended::Hung(silent));
             }
             driver.tell(core);
+            if !self.answered && driver.session.is_answered() {
+                self.answered = true;
+                driver.answered(core);
+            }
             urgent |= linger_until.is_some_and(|until| Instant::now() >= until);
             let control = driver.session.control();
             let (stopped, wrote) = self.writer.pump(core, control, &self.stream, urgent)?;

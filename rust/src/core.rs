@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use crate::clock;
 use crate::config::{Config, Will};
 use crate::driver::{self, Driver};
-use crate::events::{Event, Events, Gap};
+use crate::events::{Event, Events, Gap, Level};
 use crate::inbox::Inbox;
 use crate::outbox::{Cause, Loss, Outbox, Outcome};
 use crate::pulse::Pulse;
@@ -190,6 +190,13 @@ impl Core {
                 Outcome::Acknowledged(token) => Event::Acknowledged { token },
                 Outcome::GivenUp(token, why) => Event::GivenUp { token, why: why.name() },
                 Outcome::Space => Event::Space,
+                Outcome::Rejected { topic, payload_bytes } => Event::Log {
+                    level: Level::Warning,
+                    line: format!(
+                        "a message of {payload_bytes} bytes to {topic} was dropped: \
+                         the broker ends every connection that it is sent on"
+                    ),
+                },
                 Outcome::DroppingBegan => Event::Full,
                 Outcome::Lost(loss) => Event::Gap(gap(loss)),
                 Outcome::DroppingEnded(dropped) => Event::Drained { dropped },

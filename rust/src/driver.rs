@@ -202,15 +202,30 @@ impl Driver {
     async fn connected<S: Stream>(&mut self, core: &Core, established: Established<S>) -> Result<(), Ended> {
         let Established { stream, leftover, session_present } = established;
         self.session.connected(self.now_ms(), session_present);
-        for id in core.outbox.lock().connected(session_present) {
-            self.session.pubrel(id);
+        {
+            let mut outbox = core.outbox.lock();
+            outbox.connected(session_present).into_iter().for_each(|id| self.session.pubrel(id));
+            if outbox.is_probing() {
+                // So that what ends every connection at once is not taken for the effect of a message.
+                self.session.ping(self.now_ms());
+            }
         }
         core.tell_outcomes();
         core.events.push(Event::Connected { session_present });
+        let began = Instant::now();
         let ended = Connection::new(stream, leftover).run(core, self).await;
+        if let Err(why) = &ended {
+            core.outbox.lock().ended(why.is_by_peer(), began.elapsed().as_millis() as u64);
+            core.tell_outcomes();
+        }
         self.session.disconnected();
         self.tell(core);
         ended
+    }
+
+    /// The broker lives, with all subscriptions: what had to wait for that may go out.
+    pub fn answered(&mut self, core: &Core) {
+        core.outbox.lock().answered().into_iter().for_each(|id| self.session.pubrel(id));
     }
 
     /// Wait for the future, obeying meanwhile; None when a stop came first. A stop leaves what is

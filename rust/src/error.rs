@@ -55,6 +55,20 @@ pub enum Ended {
     Io(io::Error),
 }
 
+impl Ended {
+    /// Whether the broker closed or reset the connection, rather than we, or a silent network.
+    pub fn is_by_peer(&self) -> bool {
+        match self {
+            Self::ByPeer => true,
+            Self::Io(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe
+            ),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Ended {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

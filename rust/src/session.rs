@@ -248,9 +248,9 @@ impl Session {
         }
     }
 
-    /// Whether everything that was asked for since CONNACK is answered.
+    /// Whether every SUBSCRIBE, UNSUBSCRIBE and PINGREQ is answered.
     pub fn is_answered(&self) -> bool {
-        self.requests.is_empty()
+        self.requests.is_empty() && self.keep_alive.answered() == self.keep_alive.sent()
     }
 
     /// Whether this QoS 2 message is here already: it is answered, and not delivered again (MQTT 3.1.1 section 4.3.3).
@@ -280,6 +280,12 @@ impl Session {
     /// The answer to PUBREC.
     pub fn pubrel(&mut self, packet_id: u16) {
         packet::pubrel(&mut self.control, packet_id);
+    }
+
+    /// Ask for a sign of life.
+    pub fn ping(&mut self, now: u64) {
+        packet::pingreq(&mut self.control);
+        self.keep_alive.ping_goes_out(now);
     }
 
     pub fn goodbye(&mut self) {
@@ -312,7 +318,7 @@ impl Session {
             return Err(Violation::KeepAlive);
         }
         if self.keep_alive.is_due(now) {
-            self.send_ping(now);
+            self.ping(now);
         }
         Ok(())
     }
@@ -390,12 +396,7 @@ impl Session {
             }
         }
         if subscribed {
-            self.send_ping(now);
+            self.ping(now);
         }
-    }
-
-    fn send_ping(&mut self, now: u64) {
-        packet::pingreq(&mut self.control);
-        self.keep_alive.ping_goes_out(now);
     }
 }

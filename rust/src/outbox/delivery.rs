@@ -1,15 +1,17 @@
 //! The writer's side of an outbox: what is taken, what comes back, and how each event ends.
 
-use super::in_flight::{Mismatch, Progress, Uncertain, Window};
+use super::in_flight::{Mismatch, Progress, Window};
 use super::intake::TAKE_BYTES;
-use super::losses::Losses;
 use super::segment;
-use super::{Ack, Alarm, DropReason, MAX_PUBLISH_ID, Outbox, Outcome, Pending, SENT, Segment, Span};
+use super::{Ack, Alarm, DropReason, MAX_PUBLISH_ID, Outbox, Outcome, Pending, Segment, Span};
 
 impl Outbox {
     /// Take the next QoS 0 segment to write; it comes back through `written` or `give_back`.
     pub fn take_telemetry(&mut self) -> Option<Segment> {
         debug_assert!(self.hand.is_none());
+        if self.poison.is_probing() {
+            return None;
+        }
         let mut segment = self.lanes[0].pop()?;
         if segment.has_dead() {
             segment.compact();
@@ -35,6 +37,11 @@ impl Outbox {
             segment.kill(index);
         }
         self.counters.written += done as u64;
+        if segment.entries.get(done).is_some_and(|entry| (entry.offset as usize) < position) {
+            // It keeps its place at the head of its lane.
+            segment.protect(done);
+            self.poison.torn(segment.number, done == 0);
+        }
         if segment.live > 0 {
             // A mark may have been set meanwhile: nothing newer joins it.
             segment.sealed = true;
@@ -45,9 +52,12 @@ impl Outbox {
 
     /// The next frames of QoS 1 and 2 to write; they come back through `retain`.
     pub fn take_acknowledged(&mut self) -> Option<Span> {
+        if self.poison.is_probing() {
+            return self.may_probe().then(|| self.in_flight.next_span(self.window(), 1)).flatten();
+        }
         loop {
             if self.in_flight.unfinished() {
-                return self.in_flight.next_span(self.window());
+                return self.in_flight.next_span(self.window(), usize::MAX);
             }
             if self.window_full() {
                 return None;
@@ -72,6 +82,12 @@ impl Outbox {
     /// An acknowledgement of a publish. PUBREC is answered by PUBREL whatever it did, so that the broker can finish.
     pub fn acknowledge(&mut self, ack: Ack, packet_id: u16) -> Result<Progress, Mismatch> {
         let progress = self.in_flight.acknowledge(ack, packet_id)?;
+        if self.poison.is_probing() && progress != Progress::Nothing {
+            self.poison.acknowledged();
+            if self.in_flight.is_replayed() {
+                self.poison.replayed();
+            }
+        }
         if let Progress::Done(token) = progress {
             self.counters.acknowledged += 1;
             self.confirm(token);
@@ -79,17 +95,11 @@ impl Outbox {
         Ok(progress)
     }
 
-    fn confirm(&mut self, token: u32) {
+    pub(super) fn confirm(&mut self, token: u32) {
         if token != 0 {
             self.tracked.remove(&token);
             self.outcomes.push(Outcome::Acknowledged(token));
         }
-    }
-
-    fn count_uncertain(&mut self, uncertain: Uncertain) {
-        self.counters.acknowledged += uncertain.messages as u64;
-        self.counters.uncertain += uncertain.messages as u64;
-        uncertain.tokens.into_iter().for_each(|token| self.confirm(token));
     }
 
     /// After a batch of acknowledgements, or a write: report memory, and room to who waits for it.
@@ -127,25 +137,6 @@ impl Outbox {
         self.reported = now;
     }
 
-    /// A connection is made: what is unacknowledged goes first. Returns the identifiers that PUBREL goes out for.
-    pub fn connected(&mut self, session_present: bool) -> Vec<u16> {
-        let fresh = std::mem::replace(&mut self.fresh, false);
-        if session_present {
-            if fresh {
-                self.in_flight.join();
-            }
-            return self.in_flight.resume();
-        }
-        let (tokens, uncertain) = self.in_flight.restart();
-        for token in tokens {
-            // It may have arrived, so it is not taken back, though it waits to be sent again.
-            self.tracked.insert(token, SENT);
-        }
-        self.count_uncertain(uncertain);
-        self.settle();
-        Vec::new()
-    }
-
     /// Take a tracked message back while it has not been sent.
     pub fn withdraw(&mut self, token: u32) -> bool {
         let Some(&number) = self.tracked.get(&token) else {
@@ -160,30 +151,14 @@ impl Outbox {
         withdrawn
     }
 
-    /// Give up everything that is still here.
-    pub fn discard(&mut self, reason: DropReason) {
-        let (tokens, messages, uncertain) = self.in_flight.clear();
-        self.count_uncertain(uncertain);
-        // A writer that panicked has given nothing back.
-        let mut lost = messages + self.hand.take().map_or(0, |hand| hand.1);
-        self.outcomes.extend(tokens.into_iter().map(|token| Outcome::GivenUp(token, reason)));
-        for lane in &mut self.lanes {
-            while let Some(segment) = lane.pop() {
-                lost += segment.live as usize;
-                let tokens = segment.entries.iter().filter(|e| !e.dead && e.token != 0);
-                self.outcomes.extend(tokens.map(|entry| Outcome::GivenUp(entry.token, reason)));
-            }
-        }
-        self.tracked.clear();
-        // Nobody is left who could tell of it.
-        self.losses = Losses::default();
-        self.counters.drop_events(reason, lost);
-        self.settle();
-    }
-
     /// What there is to write now. Unless it is worth a write, producers wake the writer from here
     /// on: at their first event when it has nothing, when a lane is full enough when it lingers.
     pub fn pending(&mut self) -> Pending {
+        if self.poison.is_probing() {
+            // Acknowledgements end the wait, not producers.
+            self.alarms = [Alarm::Off; 2];
+            return if self.may_probe() { Pending::Worth } else { Pending::Nothing };
+        }
         let blocked = self.window_full();
         let telemetry = self.lanes[0].pending(TAKE_BYTES);
         let tracked = match blocked {
@@ -205,6 +180,11 @@ impl Outbox {
     /// Nobody writes: there is no connection.
     pub fn disarm(&mut self) {
         self.alarms = [Alarm::Off; 2];
+    }
+
+    /// While probing: whether the next message of the replay may go out.
+    fn may_probe(&self) -> bool {
+        self.poison.is_ready() && self.in_flight.out() == 0 && !self.in_flight.is_releasing()
     }
 
     fn window(&self) -> Window {

@@ -109,6 +109,15 @@ impl Ids {
         self.open.iter().copied()
     }
 
+    /// None of them matters any more.
+    pub fn close_all(&mut self) {
+        for id in std::mem::take(&mut self.open) {
+            if self.place(id).is_some() {
+                self.free.push_back(id);
+            }
+        }
+    }
+
     /// Nothing is in flight: an idle connector holds no table.
     pub fn rest(&mut self) {
         self.owners = Vec::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ids::{Ack, Ids, Owner};
-use super::segment::Segment;
+use super::segment::{Rejected, Segment};
 use super::sent::{Sent, Span};
 use crate::packet;
 
@@ -64,6 +64,10 @@ pub struct InFlight {
     released: usize,
     /// Frames in `segments` that wait to be sent (again) and hold no identifier.
     waiting: usize,
+    /// Messages before PUBACK or PUBREC that were sent on any connection; they come before those never sent.
+    begun: usize,
+    /// Of those, the ones not sent again on this connection.
+    again: usize,
     allocated: usize,
 }
 
@@ -78,6 +82,21 @@ impl InFlight {
 
     pub fn allocated(&self) -> usize {
         self.allocated
+    }
+
+    /// Messages sent on this connection, before PUBACK or PUBREC.
+    pub fn out(&self) -> usize {
+        self.begun - self.again
+    }
+
+    /// Whether an identifier awaits PUBCOMP.
+    pub fn is_releasing(&self) -> bool {
+        self.released > 0 || self.ids.open().next().is_some()
+    }
+
+    /// Whether nothing that a former connection sent is left.
+    pub fn is_replayed(&self) -> bool {
+        self.begun == 0 && !self.is_releasing()
     }
 
     /// Whether a segment is there of which a part was not handed to the writer yet.
@@ -125,10 +144,10 @@ impl InFlight {
         self.sending = Some(number);
     }
 
-    /// The next frames to write, as many as the window lets in.
+    /// The next frames to write, as many as the window lets in, and `most` in all.
     ///
     /// The buffer must not be in the writer's hands: a `Span` is dropped before the next call.
-    pub fn next_span(&mut self, window: Window) -> Option<Span> {
+    pub fn next_span(&mut self, window: Window, most: usize) -> Option<Span> {
         let number = self.sending?;
         let sent = self.segments.get_mut(&number).expect("the sending segment is kept");
         let bytes = Arc::make_mut(&mut sent.bytes);
@@ -158,8 +177,16 @@ impl InFlight {
                 self.waiting -= 1;
             }
             packet::patch(frame, entry.packet_id, replayed);
+            if self.again > 0 {
+                self.again -= 1;
+            } else {
+                self.begun += 1;
+            }
             stamped += 1;
             sent.next += 1;
+            if stamped == most {
+                break;
+            }
         }
         let last = sent.next;
         let span = (stamped > 0).then(|| {
@@ -228,11 +255,9 @@ impl InFlight {
     fn release(&mut self, number: u64, index: usize) {
         let sent = self.segments.get_mut(&number).expect("an owner is in a kept segment");
         sent.kill(index);
+        let early = index >= sent.next;
         self.released += 1;
-        if index >= sent.next {
-            // Answered by a session's memory before it was sent again.
-            self.advance();
-        }
+        self.end_of_frame(early);
         self.tidy(number);
     }
 
@@ -240,10 +265,8 @@ impl InFlight {
     fn finish(&mut self, number: u64, index: usize) -> u32 {
         let sent = self.segments.get_mut(&number).expect("an owner is in a kept segment");
         let early = index >= sent.next;
-        if sent.entries[index].dead {
-            self.released -= 1;
-            self.exactly_once -= 1;
-        } else {
+        let released = sent.entries[index].dead;
+        if !released {
             sent.kill(index);
         }
         let entry = &mut sent.entries[index];
@@ -251,10 +274,22 @@ impl InFlight {
         let token = entry.token;
         sent.live -= 1;
         self.count -= 1;
-        if early {
-            self.advance();
+        if released {
+            self.released -= 1;
+            self.exactly_once -= 1;
+        } else {
+            self.end_of_frame(early);
         }
         token
+    }
+
+    /// A frame need not be sent any more. `early`: a session's memory answered before it was sent again.
+    fn end_of_frame(&mut self, early: bool) {
+        self.begun -= 1;
+        if early {
+            self.again -= 1;
+            self.advance();
+        }
     }
 
     /// Give memory back where a segment needs much less than it has.
@@ -294,11 +329,14 @@ impl InFlight {
     }
 
     /// A new connection with the session present: everything unacknowledged is sent again, before anything new, in
-    /// first order, under the same identifiers and with DUP set (MQTT 3.1.1 section 4.4). Returns the identifiers
-    /// that PUBREL goes out for: in the order of their PUBLISH, which is the order in which PUBREC has to come
-    /// (section 4.6), and what earlier starts left open.
-    pub fn resume(&mut self) -> Vec<u16> {
+    /// first order, under the same identifiers and with DUP set (MQTT 3.1.1 section 4.4).
+    pub fn resume(&mut self) {
         self.rewind();
+    }
+
+    /// The identifiers that PUBREL goes out for again: in the order of their PUBLISH, which is the order in which
+    /// PUBREC has to come (section 4.6), and those that are open.
+    pub fn releases(&self) -> Vec<u16> {
         let entries = self.segments.values().flat_map(|sent| &sent.entries);
         let released = entries.filter(|entry| entry.dead && entry.packet_id != 0).map(|entry| entry.packet_id);
         released.chain(self.ids.open()).collect()
@@ -344,7 +382,45 @@ impl InFlight {
             sent.next = 0;
         }
         self.sending = self.segments.keys().next().copied();
+        self.again = self.begun;
         self.advance();
+    }
+
+    /// Give up the oldest frame, which was sent on the connection that has just ended.
+    pub fn reject_first(&mut self) -> Option<Rejected> {
+        let first = |sent: &Sent| sent.entries.iter().position(|entry| !entry.dead);
+        let (number, index) = self.segments.iter().find_map(|(number, sent)| Some((*number, first(sent)?)))?;
+        let sent = &self.segments[&number];
+        let entry = sent.entries[index];
+        let rejected = Rejected::new(&entry, &sent.bytes);
+        let exactly_once = sent.is_exactly_once(&entry);
+        self.finish(number, index);
+        if exactly_once {
+            self.exactly_once -= 1;
+            // The broker may hold it.
+            self.ids.leave_open(entry.packet_id);
+        } else {
+            self.ids.give_back(entry.packet_id);
+        }
+        self.tidy(number);
+        Some(rejected)
+    }
+
+    /// Wait for no PUBCOMP any more.
+    pub fn stop_releasing(&mut self) -> Uncertain {
+        let mut uncertain = Uncertain::default();
+        for number in self.segments.keys().copied().collect::<Vec<_>>() {
+            for index in 0..self.segments[&number].entries.len() {
+                let entry = self.segments[&number].entries[index];
+                if entry.dead && entry.packet_id != 0 {
+                    uncertain.add(self.finish(number, index));
+                    self.ids.give_back(entry.packet_id);
+                }
+            }
+            self.tidy(number);
+        }
+        self.ids.close_all();
+        uncertain
     }
 
     /// Take everything out: the tokens of what is given up and how many messages that is, and what is past PUBREC.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::segment::{Entry, Segment, frame};
+use super::segment::{Entry, Rejected, Segment, frame};
 use crate::packet;
 
 /// How much there is to write.
@@ -131,6 +131,20 @@ impl Lane {
             self.first_droppable = self.first_droppable.min(place);
         }
         true
+    }
+
+    /// Give up the first message, if it lies in this segment.
+    pub fn reject_first(&mut self, number: u64) -> Option<Rejected> {
+        let segment = self.segments.front_mut().filter(|segment| segment.number == number)?;
+        let index = segment.entries.iter().position(|entry| !entry.dead)?;
+        let rejected = Rejected::new(&segment.entries[index], &segment.bytes);
+        segment.kill(index);
+        self.live -= 1;
+        if segment.live == 0 {
+            self.tidy(0);
+            self.first_droppable = self.first_droppable.saturating_sub(1);
+        }
+        Some(rejected)
     }
 
     pub fn seal(&mut self) {

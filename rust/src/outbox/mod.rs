@@ -8,6 +8,8 @@ mod in_flight;
 mod intake;
 mod lane;
 mod losses;
+mod poison;
+mod reconnect;
 mod segment;
 mod sent;
 
@@ -24,6 +26,7 @@ use std::collections::HashMap;
 use in_flight::InFlight;
 use lane::Lane;
 use losses::Losses;
+use poison::Poison;
 
 /// Stands for the segment of a tracked message that a lost connection carried.
 const SENT: u64 = u64::MAX;
@@ -84,6 +87,11 @@ pub enum Outcome {
     DroppingEnded(u64),
     /// So is it, and so much of one run's telemetry was lost.
     Lost(Loss),
+    /// The broker ends every connection that this message is sent on.
+    Rejected {
+        topic: String,
+        payload_bytes: usize,
+    },
 }
 
 pub struct Outbox {
@@ -96,6 +104,7 @@ pub struct Outbox {
     hand: Option<(u64, usize, usize, u32)>,
     /// No connection has been made yet.
     fresh: bool,
+    poison: Poison,
     next_number: u64,
     next_token: u32,
     /// Which segment each tracked message lies in.
@@ -120,6 +129,7 @@ impl Outbox {
             in_flight: InFlight::default(),
             hand: None,
             fresh: true,
+            poison: Poison::default(),
             next_number: 0,
             next_token: 0,
             tracked: HashMap::new(),

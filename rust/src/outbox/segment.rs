@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::packet;
 use crate::sync::Mutex;
 
 /// Frames above this start a buffer of their own; buffers of this size stay in the processor's cache.
@@ -30,6 +31,27 @@ pub struct Entry {
     /// Dropped, withdrawn or acknowledged; its bytes are only space. With an identifier still: PUBREC came, and
     /// PUBCOMP is awaited.
     pub dead: bool,
+}
+
+/// A message that the broker does not take.
+#[derive(Debug)]
+pub struct Rejected {
+    pub topic: String,
+    pub payload_bytes: usize,
+    pub born_ms: u32,
+    pub token: u32,
+}
+
+impl Rejected {
+    pub fn new(entry: &Entry, bytes: &[u8]) -> Self {
+        let frame = frame(bytes, entry);
+        Self {
+            topic: String::from_utf8_lossy(packet::topic_of(frame)).into_owned(),
+            payload_bytes: packet::payload_len(frame),
+            born_ms: entry.born_ms,
+            token: entry.token,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +141,12 @@ impl Segment {
             }
         }
         false
+    }
+
+    pub fn protect(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        self.protected += u32::from(!entry.protected);
+        entry.protected = true;
     }
 
     pub fn kill(&mut self, index: usize) {

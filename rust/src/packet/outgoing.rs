@@ -126,6 +126,11 @@ pub fn topic_of(frame: &[u8]) -> &[u8] {
     &frame[topic_range(frame)]
 }
 
+/// The bytes of payload in a PUBLISH frame.
+pub fn payload_len(frame: &[u8]) -> usize {
+    frame.len() - topic_range(frame).end - if qos(frame) > 0 { 2 } else { 0 }
+}
+
 #[inline]
 fn topic_range(frame: &[u8]) -> Range<usize> {
     let size = 2 + frame[1..].iter().take_while(|&&byte| byte & 0x80 != 0).count();

@@ -5,6 +5,7 @@ mod dice;
 mod exactly_once;
 mod losses;
 mod model;
+mod poison;
 mod policy;
 mod queue;
 mod random;
