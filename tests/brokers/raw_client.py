@@ -11,7 +11,7 @@ from typing import Any, Self
 import wire
 from wire import Packet
 
-__all__ = ["CLOSED", "RawClient", "connect", "subscribe"]
+__all__ = ["CLOSED", "RawClient", "connect", "is_retained", "subscribe"]
 
 CLOSED = "closed"
 _PATIENCE_S = 5.0
@@ -75,6 +75,14 @@ class RawClient:
         while isinstance(packet := self.next(quiet_s), Packet):
             packets.append(packet)
         return packets
+
+
+def is_retained(broker: Any, topic: str) -> bool:
+    """Whether a new subscriber gets it: some acknowledge a message before they have stored it."""
+    with RawClient(broker) as client:
+        client.ask(connect(f"{topic[:12]}-looks"))
+        client.send(subscribe(topic))
+        return any(packet.kind == wire.PUBLISH and packet.retain for packet in client.all(0.2))
 
 
 def connect(identifier: str, *, level: int = 4, clean: bool = True) -> bytes:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from measured import BEHAVIOUR
+from raw_client import is_retained
 
 import accounts
 from cascade.connectors.mqtt import MqttConnector
-from waiting import eventually, settled
+from waiting import eventually, eventually_blocking, settled
 
 _VICTIM = Path(__file__).parent / "victim.py"
 
@@ -51,6 +52,7 @@ async def test_subscribed(connected, real, new_observer, prefix, qos):
 async def test_retained_messages_are_there_when_subscribe_returns(connected, real, prefix, topic_filter):
     connector = await connected(real)
     await connector.publish_confirmed(f"{prefix}/a/b", "kept", retain=True)
+    await asyncio.to_thread(eventually_blocking, lambda: is_retained(real, f"{prefix}/a/b"))
     got: list[str] = []
     late = await connected(real)
     await late.subscribe(f"{prefix}/{topic_filter}", lambda topic, payload: got.append(payload), decode="text")
@@ -60,6 +62,7 @@ async def test_retained_messages_are_there_when_subscribe_returns(connected, rea
 
 async def test_subscribed_before_connect(new_connector, real, new_observer, prefix):
     new_observer(real).publish(f"{prefix}/a", '"kept"', retain=True)
+    await asyncio.to_thread(eventually_blocking, lambda: is_retained(real, f"{prefix}/a"))
     got: list[str] = []
     connector = new_connector(real)
     await connector.subscribe(f"{prefix}/+", lambda topic, payload: got.append(payload))

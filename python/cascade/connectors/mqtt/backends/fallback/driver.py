@@ -208,7 +208,6 @@ class Driver:
             self._wake = None
         if why is None:
             return True
-        self.connection = self.connection._replace(last_error=why)
         self._events.push("disconnected", 0, why)
         return False
 
@@ -249,6 +248,8 @@ class Driver:
     def ended(self, why: str, *, by_peer: bool) -> None:
         if why == reasons.TOO_LARGE:
             self._inbound.count_dropped("too_large")
+        # Before it says that it is not connected: a snapshot has both.
+        self.connection = self.connection._replace(last_error=why)
         self._let_go(by_peer=by_peer)
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(why)
