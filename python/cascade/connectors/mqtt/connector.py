@@ -26,7 +26,9 @@ from .subscriptions import CallbackSubscription, Decode
 
 __all__ = ["MqttConnector"]
 
-_SECRET = ("password", "will", "tls_context", "tls_params", "proxy", "websocket_headers", "properties")
+_SECRET = (
+    "password", "will", "tls_context", "tls_params", "proxy", "websocket_headers", "websocket_path", "properties",
+)  # fmt: skip
 
 
 class MqttConnector:

@@ -110,7 +110,7 @@ class Will:
     """The message that the broker publishes when a client vanishes (MQTT 3.1.1 section 3.1.2.5)."""
 
     topic: str
-    payload: str | bytes | None = None
+    payload: str | bytes | None = field(default=None, repr=False)
     qos: int = 0
     retain: bool = False
 
@@ -163,10 +163,11 @@ class Options:
     tls_params: Any = field(default=None, repr=False)
     tls_insecure: bool | None = None
     proxy: Any = field(default=None, repr=False)
-    websocket_path: str | None = None
+    # A signed URL is a credential.
+    websocket_path: str | None = field(default=None, repr=False)
     websocket_headers: Any = field(default=None, repr=False)
     clean_start: Any = None
-    properties: Any = None
+    properties: Any = field(default=None, repr=False)
     socket_options: Any = None
 
     def __post_init__(self) -> None:
