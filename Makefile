@@ -20,7 +20,7 @@ CARGO := PYO3_PYTHON=$(abspath $(BIN)/python) cargo
 export PIP_QUIET = 1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo dev test test-python test-rust test-wheel test-pure test-brokers lint fmt wheels fuzz bench bench-peers clean
+.PHONY: demo dev test test-python test-rust test-wheel test-pure test-brokers soak lint fmt wheels fuzz bench bench-peers clean
 .DELETE_ON_ERROR:
 
 # --- environments: each has a stamp file, newer than what it was made from
@@ -65,6 +65,12 @@ test-python: $(DEV)
 
 test-rust: $(DEV)
 	cargo test --quiet
+
+# New seeds of the simulation until the time is over: make soak HOURS=8, or SECONDS=60.
+SECONDS ?= $(if $(HOURS),$(shell expr $(HOURS) \* 3600),600)
+
+soak:
+	CASCADE_SIM_SECONDS=$(SECONDS) cargo test --quiet --package cascade-mqtt-core --test simulation -- --ignored --nocapture soak
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -1,0 +1,120 @@
+//! A subscription as its owner sees it: what came, in which order, and how often.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cascade_mqtt_core::inbox::{Batch, Inbox};
+
+use crate::ledger::{number_of, payload};
+use crate::session::Delivery;
+
+/// How a consumer reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    Stuck,
+    /// So many messages a look.
+    Slow(usize),
+    Eager,
+}
+
+pub struct Consumer {
+    pub slot: u8,
+    pub inbox: Arc<Inbox>,
+    pub pace: Pace,
+    pub subscribed: bool,
+    /// The first message that was published after it subscribed: copies of older ones come in any order.
+    first: u64,
+    batch: Batch,
+    /// By number: how often the broker had lost sessions when it came last.
+    seen: BTreeMap<u64, u64>,
+    /// The latest first arrival, at QoS 0 and above it.
+    latest: [Option<u64>; 2],
+    /// Messages that a session took on since this subscription was made.
+    owed: Vec<u64>,
+}
+
+pub fn filter(slot: u8) -> String {
+    format!("in/{slot}/#")
+}
+
+pub fn topic(slot: u8) -> String {
+    format!("in/{slot}/x")
+}
+
+impl Consumer {
+    pub fn new(slot: u8, inbox: Arc<Inbox>, first: u64) -> Self {
+        Self {
+            slot,
+            inbox,
+            pace: Pace::Eager,
+            subscribed: true,
+            first,
+            batch: Batch::default(),
+            seen: BTreeMap::new(),
+            latest: [None; 2],
+            owed: Vec::new(),
+        }
+    }
+
+    pub fn expect(&mut self, number: u64) {
+        self.owed.push(number);
+    }
+
+    pub fn has(&self, number: u64) -> bool {
+        self.seen.contains_key(&number)
+    }
+
+    /// What is owed and has not come; `forgotten` by the broker is not owed.
+    pub fn missing(&self, forgotten: &std::collections::BTreeSet<u64>) -> Option<u64> {
+        self.owed.iter().copied().find(|number| !self.seen.contains_key(number) && !forgotten.contains(number))
+    }
+
+    /// Read as the pace allows, and check each message.
+    pub fn look(&mut self, published: &[Delivery], sessions_lost: u64) -> Result<(), String> {
+        let most = match self.pace {
+            Pace::Stuck => 0,
+            Pace::Slow(messages) => messages,
+            Pace::Eager => usize::MAX,
+        };
+        for _ in 0..most {
+            let mut batch = std::mem::take(&mut self.batch);
+            let read = self.inbox.next(&mut batch, |message| {
+                let number = number_of(message.payload).and_then(|number| published.get(number as usize));
+                let intact = number.filter(|delivery| {
+                    delivery.topic == message.topic && message.payload == payload(delivery.number, delivery.size)
+                });
+                intact.map(|delivery| (delivery.number, message.flags)).ok_or("a message that nobody published")
+            });
+            self.batch = batch;
+            match read {
+                None => return Ok(()),
+                Some(read) => {
+                    let (number, flags) = read?;
+                    self.came(number, flags, sessions_lost)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn came(&mut self, number: u64, flags: u8, sessions_lost: u64) -> Result<(), String> {
+        let (qos, retained) = (flags & 0b11, flags & 0b100 != 0);
+        if retained {
+            // Every SUBSCRIBE brings these again.
+            return Ok(());
+        }
+        let before = self.seen.insert(number, sessions_lost);
+        match (qos, before) {
+            (0, Some(_)) => return Err(format!("message {number} came twice at QoS 0")),
+            (2, Some(lost)) if lost == sessions_lost => {
+                return Err(format!("message {number} came twice at QoS 2 within one session"));
+            }
+            _ => {}
+        }
+        let latest = &mut self.latest[usize::from(qos > 0)];
+        if before.is_none() && number >= self.first && latest.replace(number).is_some_and(|before| before > number) {
+            return Err(format!("message {number} came behind a later one"));
+        }
+        Ok(())
+    }
+}
