@@ -189,6 +189,31 @@ def test_what_the_broker_has_received_is_not_kept_and_not_sent_again():
     assert (stats["acknowledged"], stats["uncertain"], stats["dropped"]) == (1, 1, {"closed": 1})
 
 
+def test_what_a_session_acknowledges_before_it_is_sent_again_is_not():
+    desk = Desk()
+    sent = [desk.add(qos) for qos in (1, 2, 1)]
+    assert take(desk) == sent
+    desk.outbox.connection_lost()
+    first, second, _ = sent
+    assert isinstance(first, Message)
+    assert isinstance(second, Message)
+    desk.outbox.acknowledge(first)
+    desk.outbox.release(second)
+    assert desk.outbox.take_replay() is sent[2]
+    assert desk.outbox.take_replay() is None
+
+
+def test_any_of_what_is_being_written_can_be_dropped():
+    desk = Desk()
+    first, second, third = (desk.add() for _ in range(3))
+    assert take(desk) == [first, second, third]
+    assert isinstance(second, Message)
+    desk.outbox.drop(second, "rejected_by_peer")
+    desk.outbox.written(2)
+    stats = desk.stats()
+    assert (stats["written"], stats["queued_events"], stats["dropped"]) == (2, 0, {"rejected_by_peer": 1})
+
+
 def test_losses_are_told_by_topic_when_connected_and_half_empty_again():
     desk = Desk("drop_newest")
     topic = b"cascade/telemetry/o/p/r/events"

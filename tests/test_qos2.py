@@ -413,6 +413,17 @@ async def test_a_refusal_in_pubrec_ends_the_handshake(connected_5, peer):
     assert [packet.packet_id for packet in peer.of(wire.PUBREL)] == [second]
 
 
+async def test_a_broker_without_qos_2_is_not_sent_any(connected, peer):
+    """Maximum QoS in CONNACK (MQTT 5.0 section 3.2.2.3.4)."""
+    peer.connack = b"\x00\x00\x02\x24\x01"
+    connector = await connected(peer, protocol="5", backend="python")
+    for qos in (2, 1):
+        connector.publish_nowait("t", "x", qos=qos)
+    await eventually(lambda: connector.stats().acknowledged == 1)
+    assert [packet.qos for packet in peer.published()] == [1]
+    assert dict(accounts.check(connector.stats()).dropped) == {"rejected_by_peer": 1}
+
+
 async def test_receive_maximum_counts_qos_1_and_2_alike(connected_5, peer):
     peer.puback = peer.pubrec = False
     connector = await connected_5(5)

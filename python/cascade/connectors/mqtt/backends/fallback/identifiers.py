@@ -32,11 +32,6 @@ class Identifiers:
         self._open: dict[int, None] = {}
 
     @property
-    def unanswered(self) -> int:
-        """Messages sent on this connection without PUBACK or PUBREC."""
-        return len(self._sent)
-
-    @property
     def in_use(self) -> int:
         """Messages that count against the window: sent, and without PUBACK or PUBCOMP."""
         return len(self._sent) + len(self._released)
@@ -60,8 +55,10 @@ class Identifiers:
 
         Then it goes with DUP (MQTT 3.1.1 sections 3.3.1.1 and 4.4).
         """
-        again = self._unresent.pop(message.packet_id, None) is message
-        if not again:
+        again = self._unresent.get(message.packet_id) is message
+        if again:
+            del self._unresent[message.packet_id]
+        else:
             message.packet_id = self._new()
         self._sent[message.packet_id] = message
         self._sent_at_qos_2 += message.qos == 2
@@ -69,20 +66,24 @@ class Identifiers:
 
     def qos_of(self, packet_id: int) -> int | None:
         """Of the message in flight that has this identifier; None where there is none."""
-        message = self._sent.get(packet_id) or self._released.get(packet_id)
+        message = self._sent.get(packet_id) or self._released.get(packet_id) or self._unresent.get(packet_id)
         return None if message is None else message.qos
 
     def puback(self, packet_id: int) -> Message | None:
-        """The QoS 1 message that is acknowledged; None for what is not known."""
-        return self._sent.pop(packet_id, None)
+        """The QoS 1 message that is acknowledged; None for what is not known.
+
+        It may be one that the session has remembered, and that was to be sent again.
+        """
+        return self._sent.pop(packet_id, None) or self._unresent.pop(packet_id, None)
 
     def pubrec(self, packet_id: int, *, refused: bool) -> Message | None:
         """The QoS 2 message that the broker has, or has refused; None for what is not known."""
         message = self._sent.pop(packet_id, None)
-        if message is None:
-            return None
-        self._sent_at_qos_2 -= 1
-        if not refused:
+        if message is not None:
+            self._sent_at_qos_2 -= 1
+        else:
+            message = self._unresent.pop(packet_id, None)
+        if message is not None and not refused:
             self._released[packet_id] = message
         return message
 

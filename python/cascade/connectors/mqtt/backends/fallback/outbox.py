@@ -118,7 +118,7 @@ class Outbox:
     def take_replay(self) -> Message | None:
         """The next unacknowledged message of a former connection, without regard to windows; None: all were sent."""
         with self._lock:
-            return self._resend.popleft() if self._resend else None
+            return self._resend.popleft() if self._to_resend() else None
 
     def written(self, count: int) -> None:
         """The operating system has taken that many of the QoS 0 messages, oldest first."""
@@ -152,12 +152,10 @@ class Outbox:
                 self._say_room()
 
     def drop(self, message: Message, reason: str) -> None:
-        """Give up a message in flight, or the first one being written."""
+        """Give up a message in flight, or one that is being written."""
         with self._lock:
             if not self._land(message):
-                if not self._writing or self._writing[0] is not message:
-                    return
-                self._writing.popleft()
+                self._writing.remove(message)
                 self._queued -= 1
             self._losses.count(message.topic, reason)
             self._give_up(message, reason)
@@ -298,7 +296,7 @@ class Outbox:
         return True
 
     def _next(self, window: int, qos_2: int) -> Message | None:
-        head = self._resend[0] if self._resend else self._lanes[1].head()
+        head = self._to_resend() or self._lanes[1].head()
         if head is not None and (window <= 0 or (head.qos == 2 and qos_2 <= 0)):
             head = None
         if self._resend:
@@ -320,6 +318,12 @@ class Outbox:
             self._in_flight[head.number] = head
             self._in_flight_bytes += head.size
         return head
+
+    def _to_resend(self) -> Message | None:
+        """The first message to be sent again that was not acknowledged from a session's memory meanwhile."""
+        while self._resend and (self._resend[0].released or self._resend[0].number not in self._in_flight):
+            self._resend.popleft()
+        return self._resend[0] if self._resend else None
 
     def _land(self, message: Message) -> bool:
         if self._in_flight.pop(message.number, None) is None:

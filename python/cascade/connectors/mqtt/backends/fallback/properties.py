@@ -6,9 +6,9 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 from .malformed import Malformed
 
-__all__ = ["AUTHENTICATION", "MAXIMUM_PACKET_SIZE", "RECEIVE_MAXIMUM", "SERVER_KEEP_ALIVE", "read"]
+__all__ = ["AUTHENTICATION", "MAXIMUM_PACKET_SIZE", "MAXIMUM_QOS", "RECEIVE_MAXIMUM", "SERVER_KEEP_ALIVE", "read"]
 
-SERVER_KEEP_ALIVE, RECEIVE_MAXIMUM, MAXIMUM_PACKET_SIZE = 0x13, 0x21, 0x27
+SERVER_KEEP_ALIVE, RECEIVE_MAXIMUM, MAXIMUM_QOS, MAXIMUM_PACKET_SIZE = 0x13, 0x21, 0x24, 0x27
 AUTHENTICATION = (0x15, 0x16)
 _MALFORMED, _PROTOCOL_ERROR = 0x81, 0x82
 
@@ -47,7 +47,7 @@ _KNOWN = {
     RECEIVE_MAXIMUM: _Property("Receive Maximum", "two", "3.2.2.3.3", (_CONNACK,), least=1),
     0x22: _Property("Topic Alias Maximum", "two", "3.2.2.3.8", (_CONNACK,)),
     0x23: _Property("Topic Alias", "two", "3.3.2.3.4", (_PUBLISH,), least=1),
-    0x24: _Property("Maximum QoS", "byte", "3.2.2.3.4", (_CONNACK,), most=1),
+    MAXIMUM_QOS: _Property("Maximum QoS", "byte", "3.2.2.3.4", (_CONNACK,), most=1),
     0x25: _Property("Retain Available", "byte", "3.2.2.3.5", (_CONNACK,), most=1),
     0x26: _Property("User Property", "pair", "3.3.2.3.7", (*_ANSWERS, _PUBLISH)),
     MAXIMUM_PACKET_SIZE: _Property("Maximum Packet Size", "four", "3.2.2.3.6", (_CONNACK,), least=1),

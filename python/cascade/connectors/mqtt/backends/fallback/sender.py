@@ -48,7 +48,7 @@ class Sender:
         self._poison = Poison()
         self._link: Link | None = None
         self._pump_due = False
-        self._window = self._qos_2_window = self._maximum_packet_bytes = 0
+        self._window = self._qos_2_window = self._maximum_packet_bytes = self._maximum_qos = 0
 
     def attach(self, link: Link, opened: Opened, version: str) -> None:
         """Send over this link; first what a session remembers of the handshakes of QoS 2 (MQTT 3.1.1 section 4.4)."""
@@ -61,7 +61,7 @@ class Sender:
         self._window = min(self._options.max_inflight_messages, opened.receive_maximum, self._identifiers.most)
         # Receive Maximum counts QoS 1 and 2 alike (MQTT 5.0 section 3.3.4). 3.1.1 has none, and brokers need one.
         self._qos_2_window = self._window if version == "5" else self._options.max_inflight_qos2
-        self._maximum_packet_bytes = opened.maximum_packet_bytes
+        self._maximum_packet_bytes, self._maximum_qos = opened.maximum_packet_bytes, opened.maximum_qos
         self._poison.connected(replay=self._outbox.connection_made(), now=time.monotonic())
 
     def detach(self, *, by_peer: bool) -> None:
@@ -165,7 +165,9 @@ class Sender:
 
     def _send(self, link: Link, message: Message) -> None:
         # Fixed header, lengths, identifier and properties: no more than 16 bytes.
-        if len(message.topic) + len(message.payload) + 16 > self._maximum_packet_bytes:
+        size = len(message.topic) + len(message.payload) + 16
+        if size > self._maximum_packet_bytes or message.qos > self._maximum_qos:
+            # What a broker has announced that it will not take (MQTT 5.0 sections 3.2.2.3.4 and 3.2.2.3.6).
             self._outbox.drop(message, "rejected_by_peer")
         elif not message.qos:
             link.publish(message, 0, dup=False)

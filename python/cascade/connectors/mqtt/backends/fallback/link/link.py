@@ -48,6 +48,7 @@ class Opened(NamedTuple):
     keepalive_s: int
     receive_maximum: int
     maximum_packet_bytes: int
+    maximum_qos: int
 
 
 class Listener(Protocol):
@@ -193,6 +194,7 @@ class Link:
                 keepalive_s=said.get(properties.SERVER_KEEP_ALIVE, self._options.keepalive_s),
                 receive_maximum=said.get(properties.RECEIVE_MAXIMUM, 65_535),
                 maximum_packet_bytes=said.get(properties.MAXIMUM_PACKET_SIZE, 268_435_460),
+                maximum_qos=said.get(properties.MAXIMUM_QOS, 2),
             )
         )
 
