@@ -63,7 +63,7 @@ class HostilePeer(FakePeer):
             self.send((b"" if entry.when == "first" else good) + bad)
             self._end_politely()
             return b""
-        if entry.outcome == "close":
+        if entry.outcome == "close" and not entry.reads_on:
             bad += self.message(LEAK, b'"behind"')
         if entry.when == "first":
             return bad

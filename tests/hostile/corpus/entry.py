@@ -40,6 +40,8 @@ class Entry:
     decode: Literal["json", "bytes"] = "bytes"
     counts: Mapping[str, int] = field(default_factory=dict)
     """What each time adds to ``stats().inbox_dropped``."""
+    reads_on: bool = False
+    """What is behind the bytes in the same segment may be read before the connection is ended."""
     cut: bool = False
     """The broker resets the connection behind the bytes."""
 
