@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
@@ -380,6 +381,35 @@ async def test_65535_open_deliveries_cost_their_ids_alone(connected, peer):
     peer.send(b"".join(wire.acknowledge(wire.PUBREL, packet_id) for packet_id in range(1, 65_536)))
     await eventually(lambda: len(peer.of(wire.PUBCOMP)) == 65_535, 30)
     assert count == 65_536
+
+
+# --- both ways at once
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_cut_anywhere_while_both_ways_are_busy(
+    connected, mosquitto_broker, new_proxy, new_observer, prefix, seed
+):
+    chance = random.Random(seed)
+    observer = new_observer(mosquitto_broker, f"{prefix}/out", qos=2)
+    speaker, proxy, got = new_observer(mosquitto_broker), new_proxy(mosquitto_broker), []
+    connector = await connected(proxy, clean_session=False, identifier=prefix)
+    await connector.subscribe(f"{prefix}/in", lambda topic, payload: got.append(payload), qos=2)
+    handshake = [wire.PUBLISH, wire.PUBREC, wire.PUBREL, wire.PUBCOMP]
+    for cut in range(8):
+        proxy.cut_inside(chance.choice(handshake), from_broker=chance.random() < 0.5)
+        for number in range(40 * cut, 40 * cut + 40):
+            connector.publish_nowait(f"{prefix}/out", {"n": number}, qos=2)
+            speaker.publish(f"{prefix}/in", str(number), qos=2)
+        await eventually(lambda cut=cut: connector.stats().reconnects > cut)
+        # Whatever is alone on its way at every cut would be taken for their cause.
+        assert await connector.flush(20) == 0
+    stats = accounts.check(connector.stats())
+    assert (stats.acknowledged, stats.uncertain) == (320, 0)
+    await eventually(lambda: len(observer.seen) >= 320)
+    await eventually(lambda: len(got) >= 320)
+    assert await settled(lambda: [message.json["n"] for message in observer.seen]) == list(range(320))
+    assert await settled(lambda: got) == list(range(320))
 
 
 # --- MQTT 5, by the fallback
