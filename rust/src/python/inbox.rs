@@ -1,15 +1,19 @@
 //! Python's end of a subscription's queue: decoding, one message at a time.
 
+use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBool, PyBytes, PyString};
 
 use super::decode::decode_json;
+use super::dispatch;
 use crate::core::{Core, InboxDrop};
 use crate::events::{Event, Level};
 use crate::inbox::{self, Batch, Message};
 use crate::json::DecodeError;
+use crate::sync::Mutex;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Decode {
@@ -30,11 +34,18 @@ impl Decode {
 }
 
 /// The bounded inbound queue of one subscription.
-#[pyclass(module = "cascade.connectors.mqtt._native")]
+#[pyclass(frozen, module = "cascade.connectors.mqtt._native")]
 pub struct Inbox {
     core: Arc<Core>,
     queue: Arc<inbox::Inbox>,
     decode: Decode,
+    consumer: Mutex<Consumer>,
+    interrupted: AtomicBool,
+}
+
+/// What belongs to the one who takes messages out.
+#[derive(Default)]
+struct Consumer {
     batch: Batch,
     /// The last topic, which is most often the next one too.
     topic: Option<Py<PyString>>,
@@ -46,17 +57,45 @@ type Taken<'py> = (Bound<'py, PyString>, Bound<'py, PyAny>, u8);
 
 #[pymethods]
 impl Inbox {
-    fn take<'py>(&mut self, py: Python<'py>) -> Option<Taken<'py>> {
+    fn take<'py>(&self, py: Python<'py>) -> Option<Taken<'py>> {
+        // Never waits: only what runs within a call of this, by the garbage collector, could find it taken.
+        let mut consumer = self.consumer.try_lock()?;
+        let consumer = &mut *consumer;
         loop {
-            let mut batch = std::mem::take(&mut self.batch);
-            let queue = Arc::clone(&self.queue);
-            let taken = queue.next(&mut batch, |message| self.read(py, &message));
-            self.batch = batch;
+            let mut batch = mem::take(&mut consumer.batch);
+            let taken = self.queue.next(&mut batch, |message| self.read(py, consumer, &message));
+            consumer.batch = batch;
             match taken? {
                 Some(message) => return Some(message),
                 None => continue,
             }
         }
+    }
+
+    /// Call back for up to `budget` messages: `None` where none is left, True where some may be, else the awaitable
+    /// rest of a callback that suspends.
+    fn serve<'py>(&self, callback: &Bound<'py, PyAny>, budget: usize) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = callback.py();
+        self.interrupted.store(false, Ordering::Relaxed);
+        for _ in 0..budget {
+            let Some((topic, payload, _)) = self.take(py) else { return Ok(None) };
+            if let Some(rest) = dispatch::call(callback, topic, payload)? {
+                return Ok(Some(rest));
+            }
+            if self.interrupted.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        Ok(Some(PyBool::new(py, true).to_owned().into_any()))
+    }
+
+    fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
+    }
+
+    #[getter]
+    fn topic<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyString>> {
+        self.consumer.try_lock()?.topic.as_ref().map(|topic| topic.bind(py).clone())
     }
 
     fn position(&self) -> u64 {
@@ -66,10 +105,10 @@ impl Inbox {
 
 impl Inbox {
     pub fn new(core: Arc<Core>, queue: Arc<inbox::Inbox>, decode: Decode) -> Self {
-        Self { core, queue, decode, batch: Batch::default(), topic: None, complained: false }
+        Self { core, queue, decode, consumer: Mutex::default(), interrupted: AtomicBool::new(false) }
     }
 
-    fn read<'py>(&mut self, py: Python<'py>, message: &Message<'_>) -> Option<Taken<'py>> {
+    fn read<'py>(&self, py: Python<'py>, consumer: &mut Consumer, message: &Message<'_>) -> Option<Taken<'py>> {
         let payload = match self.decode {
             Decode::Bytes => Ok(PyBytes::new(py, message.payload).into_any()),
             Decode::Text => std::str::from_utf8(message.payload)
@@ -83,12 +122,12 @@ impl Inbox {
         };
         match payload {
             Ok(payload) => {
-                self.complained = false;
-                Some((self.topic(py, message.topic), payload, message.flags))
+                consumer.complained = false;
+                Some((consumer.topic(py, message.topic), payload, message.flags))
             }
             Err(reason) => {
                 self.core.count_inbox_drop(reason);
-                if !std::mem::replace(&mut self.complained, true) {
+                if !mem::replace(&mut consumer.complained, true) {
                     let line = format!("a message on {} was dropped: its payload {}", message.topic, words(reason));
                     self.core.events.push(Event::Log { level: Level::Warning, line });
                 }
@@ -96,7 +135,9 @@ impl Inbox {
             }
         }
     }
+}
 
+impl Consumer {
     fn topic<'py>(&mut self, py: Python<'py>, topic: &str) -> Bound<'py, PyString> {
         if let Some(known) = &self.topic
             && known.bind(py).to_str().is_ok_and(|known| known == topic)

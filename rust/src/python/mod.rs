@@ -2,6 +2,7 @@
 
 mod client;
 pub mod decode;
+mod dispatch;
 pub mod encode;
 mod inbox;
 mod intake;

@@ -5,7 +5,7 @@ Nothing here raises for the network's sake, and nothing blocks but ``Client.wait
 thread-safe except that one ``Inbox`` belongs to one consumer.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, final
 
 from .backends.base import RawStats
@@ -42,6 +42,16 @@ class Inbox:
 
     def take(self) -> tuple[str, Any, int] | None:
         """The next message as ``(topic, payload, flags)``; None arms the next wake-up."""
+
+    def serve(self, callback: Callable[[str, Any], Any], budget: int) -> Awaitable[Any] | Literal[True] | None:
+        """Call back for up to ``budget`` messages: None, none is left; True, some may be; or what to await first."""
+
+    def interrupt(self) -> None:
+        """Let ``serve`` return after the callback that it calls now."""
+
+    @property
+    def topic(self) -> str | None:
+        """The topic of the last message taken."""
 
     def position(self) -> int:
         """How many messages have been taken or skipped."""

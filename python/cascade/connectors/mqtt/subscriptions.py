@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal
 
 from .completions import Bell
@@ -87,6 +85,7 @@ class Subscription:
         if self._ended:
             return False
         self._ended = True
+        self._inbox.interrupt()
         self._link.backend.unsubscribe(self._id)
         self.bell.ring()
         return True
@@ -156,6 +155,7 @@ class CallbackSubscription(Subscription):
 
     def pause(self, *, final: bool) -> None:
         self._paused = True
+        self._inbox.interrupt()
         self.bell.ring()
 
     def cancel(self, spared: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
@@ -181,36 +181,38 @@ class CallbackSubscription(Subscription):
                     self._link.leave(self._id)
 
     async def _serve_inbox(self, task: asyncio.Task[Any]) -> None:
-        take, callback = self._inbox.take, self._callback
-        burst = 0
+        inbox, callback = self._inbox, self._callback
         while not (self._ended or self._paused):
-            if self._retained_until is not None:
-                self._note_progress()
-            message = take()
-            if message is None:
-                self._note_progress()
-                await self.bell.sleep()
-                continue
+            self._note_progress()
+            before = inbox.position()
             try:
-                result = callback(message[0], message[1])
-                if result is not None and (type(result) is CoroutineType or inspect.isawaitable(result)):
-                    await result
+                outcome = inbox.serve(callback, self._budget(before))
+                if outcome is None:
+                    self._note_progress()
+                    await self.bell.sleep()
+                elif outcome is True:
+                    # Others have their turn.
+                    await asyncio.sleep(0)
+                else:
+                    await outcome
                 self._failures = 0
-            except asyncio.CancelledError:
-                # Raised by the callback itself, not by somebody who ends this task.
-                if task.cancelling():
+            except (Exception, asyncio.CancelledError) as error:
+                # A cancellation may be raised by the callback itself, and not by somebody who ends this task.
+                if isinstance(error, asyncio.CancelledError) and task.cancelling():
                     raise
-                self._note_failure(message[0])
-            except Exception:
-                self._note_failure(message[0])
-            burst += 1
-            if burst == _BURST:
-                burst = 0
+                self._note_failure(inbox.position() - before)
                 await asyncio.sleep(0)
 
-    def _note_failure(self, topic: str) -> None:
+    def _budget(self, position: int) -> int:
+        """How many messages to serve at once: no more than the retained ones, whose end somebody waits for."""
+        if self._retained_until is None:
+            return _BURST
+        return min(_BURST, self._retained_until - position)
+
+    def _note_failure(self, served: int) -> None:
         """The first of a run of failures with its traceback, the others in a line each time they double."""
-        self._failures += 1
+        topic = self._inbox.topic
+        self._failures = self._failures + 1 if served <= 1 else 1
         if self._failures == 1:
             self._link.logger.exception("the callback for %s failed on %s", self.topic_filter, topic)
         elif self._failures & (self._failures - 1) == 0:

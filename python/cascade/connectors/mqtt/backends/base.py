@@ -8,7 +8,7 @@ All of its methods are thread-safe, never raise for the network's sake, and retu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, NamedTuple, Protocol, TypedDict
 
 from ..options import Options
@@ -72,6 +72,20 @@ class Inbox(Protocol):
         (a ``log`` event) and skipped. ``flags`` is ``qos | retain << 2 | dup << 3``. After None the
         next arrival calls the ``on_inbox`` given to ``Backend.attach`` with this subscription.
         """
+
+    def serve(self, callback: Callable[[str, Any], Any], budget: int) -> Awaitable[Any] | Literal[True] | None:
+        """Call ``callback(topic, payload)`` for up to ``budget`` messages, one after another.
+
+        Returns None where no message is left, as ``take`` does; True where some may be; and where a callback has to
+        be waited for, an awaitable that ends when it is through. What a callback raises is raised.
+        """
+
+    def interrupt(self) -> None:
+        """Let ``serve`` return after the callback that it calls now."""
+
+    @property
+    def topic(self) -> str | None:
+        """The topic of the last message taken."""
 
     def position(self) -> int:
         """How many messages have left the queue so far: taken, or skipped as undecodable."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
 from typing import Any, Literal
 
 from ...encoding import Undecodable, decode_json
@@ -78,6 +80,8 @@ class Inbox:
         self._room_wanted = False
         self._seen_read, self._seen_at = 0, 0.0
         self._undecodable = False
+        self._interrupted = False
+        self.topic: str | None = None
 
     def take(self) -> tuple[str, Any, int] | None:
         """The next message as topic, decoded payload and flags; None: the next arrival rings."""
@@ -100,6 +104,25 @@ class Inbox:
                 continue
             self._undecodable = False
             return topic, value, flags
+
+    def serve(self, callback: Callable[[str, Any], Any], budget: int) -> Awaitable[Any] | Literal[True] | None:
+        """Call back for up to ``budget`` messages: None, none is left; True, some may be; or what to await first."""
+        self._interrupted = False
+        for _ in range(budget):
+            message = self.take()
+            if message is None:
+                return None
+            self.topic = message[0]
+            result = callback(message[0], message[1])
+            if result is not None and (type(result) is CoroutineType or inspect.isawaitable(result)):
+                return result
+            if self._interrupted:
+                break
+        return True
+
+    def interrupt(self) -> None:
+        """Let ``serve`` return after the callback that it calls now."""
+        self._interrupted = True
 
     def position(self) -> int:
         """How many messages have left the queue: taken, or skipped as undecodable."""
