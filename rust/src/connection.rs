@@ -49,6 +49,7 @@ impl<S: Stream> Connection<S> {
         let mut linger_until: Option<Instant> = None;
         loop {
             driver.obey(core);
+            core.look_for_room();
             let now = driver.now_ms();
             let reading = self.reader.pump(now, core, &mut driver.session, &driver.inboxes, &self.stream)?;
             driver.session.set_paused(now, matches!(reading, Reading::Paused { .. }));
@@ -109,7 +110,7 @@ impl<S: Stream> Connection<S> {
         };
         let session = driver.session.deadline().map(|at| driver.instant(at));
         let stop = driver.stopping().map(|goodbye| goodbye.until.checked_sub(CLOSING).unwrap_or(goodbye.until));
-        [paused, session, stop, linger_until, core.pulse.deadline()]
+        [paused, session, stop, linger_until, core.pulse.deadline(), core.next_look()]
             .into_iter()
             .flatten()
             .min()

@@ -1,23 +1,27 @@
 //! One connector as its handle and its driver share it: the handle queues, the driver moves.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{io, mem};
 
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::{Config, Will};
 use crate::driver::{self, Driver};
 use crate::events::{Event, Events, Gap, Level};
 use crate::inbox::Inbox;
-use crate::outbox::{Cause, Loss, Outbox, Outcome};
+use crate::outbox::{Cause, Loss, Message, Outbox, Outcome, Rejection};
 use crate::pulse::Pulse;
 use crate::runtime;
 use crate::sync::Mutex;
 use crate::transport::{Network, Tcp};
 use crate::wake::Bell;
+
+/// How often to look whether other connectors have made room in the budget of the process.
+const CROWDED_OUT: Duration = Duration::from_millis(100);
 
 /// What the handle asks of the driver.
 pub enum Command {
@@ -59,6 +63,8 @@ pub struct Core {
     inbox_dropped: [AtomicU64; InboxDrop::NAMES.len()],
     commands: Mutex<Vec<Command>>,
     flushes: Mutex<Flushes>,
+    /// Somebody waits for room that other connectors have to make.
+    crowded_out: AtomicBool,
     rest: Mutex<Rest>,
 }
 
@@ -75,6 +81,13 @@ struct Flushes {
     running: Vec<(u32, u64)>,
 }
 
+impl Flushes {
+    /// The mark that is reached first.
+    fn lowest(&self) -> Option<u64> {
+        self.running.first().map(|flush| flush.1)
+    }
+}
+
 impl Core {
     pub fn new(config: Config) -> Arc<Self> {
         let bell = Arc::new(Bell::default());
@@ -88,6 +101,7 @@ impl Core {
             inbox_dropped: Default::default(),
             commands: Mutex::default(),
             flushes: Mutex::default(),
+            crowded_out: AtomicBool::new(false),
             rest: Mutex::new(Rest { driver: Some(Box::new(Driver::new(&config))), start: None }),
             config,
         })
@@ -148,6 +162,48 @@ impl Core {
         }
     }
 
+    /// Queue one message; its token, 0 unless `track`.
+    pub fn offer(&self, message: &Message<'_>, track: bool) -> Result<u32, Rejection> {
+        let (offered, news, crowded_out) = {
+            let mut outbox = self.outbox.lock();
+            (outbox.offer(message, track, clock::now_ms()), outbox.has_news(), outbox.is_crowded_out())
+        };
+        if news {
+            self.tell_outcomes();
+        }
+        let (token, wake) = match offered {
+            Ok(offered) => offered,
+            Err(rejection) => {
+                if crowded_out && !self.crowded_out.swap(true, Ordering::Relaxed) {
+                    self.bell.driver.notify_one();
+                }
+                return Err(rejection);
+            }
+        };
+        if wake {
+            self.bell.driver.notify_one();
+        }
+        Ok(token)
+    }
+
+    /// Where somebody waits for room that other connectors have to make: look whether they have.
+    pub fn look_for_room(&self) {
+        if self.crowded_out.load(Ordering::Relaxed) {
+            let crowded_out = {
+                let mut outbox = self.outbox.lock();
+                outbox.settle();
+                outbox.is_crowded_out()
+            };
+            self.crowded_out.store(crowded_out, Ordering::Relaxed);
+            self.tell_outcomes();
+        }
+    }
+
+    /// When to look again.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.crowded_out.load(Ordering::Relaxed).then(|| Instant::now() + CROWDED_OUT)
+    }
+
     /// Take a tracked message back while it has not been sent: that can complete a flush or a stop, or make room.
     pub fn withdraw(&self, token: u32) -> bool {
         let withdrawn = self.outbox.lock().withdraw(token);
@@ -165,6 +221,7 @@ impl Core {
             flushes.last_token = flushes.last_token.wrapping_add(1);
             let token = flushes.last_token;
             flushes.running.push((token, mark));
+            self.outbox.lock().watch(flushes.lowest());
             token
         };
         self.bell.driver.notify_one();
@@ -179,7 +236,9 @@ impl Core {
     }
 
     pub fn end_flush(&self, token: u32) {
-        self.flushes.lock().running.retain(|flush| flush.0 != token);
+        let mut flushes = self.flushes.lock();
+        flushes.running.retain(|flush| flush.0 != token);
+        self.outbox.lock().watch(flushes.lowest());
     }
 
     /// Tell of the flushes that are complete, and of what else came out of the outbox.
@@ -206,7 +265,7 @@ impl Core {
         if flushes.running.is_empty() {
             return;
         }
-        let outbox = self.outbox.lock();
+        let mut outbox = self.outbox.lock();
         flushes.running.retain(|&(token, mark)| {
             let reached = outbox.reached(mark);
             if reached {
@@ -214,6 +273,7 @@ impl Core {
             }
             !reached
         });
+        outbox.watch(flushes.lowest());
     }
 
     pub fn count_inbox_drop(&self, reason: InboxDrop) {
@@ -274,6 +334,26 @@ mod tests {
         assert!(matches!(next_event(&core), Event::Failed { .. }));
         core.command(stop());
         assert_eq!(next_event(&core), Event::Stopped);
+    }
+
+    #[test]
+    fn a_flush_is_complete_when_the_last_of_its_events_gives_way() {
+        let core = Core::new(Config::for_tests(1));
+        core.outbox.lock().open();
+        let message = Message { topic: b"a", payload: &[b'x'; 1000], qos: 0, retain: false, priority: false };
+        core.offer(&message, false).unwrap();
+        let [flush, later] = [(); 2].map(|()| core.begin_flush());
+        let ended = core.begin_flush();
+        core.end_flush(ended);
+        // Full: the oldest is dropped, and nobody is there who would write.
+        while core.outbox.lock().counters().dropped().count() == 0 {
+            core.offer(&message, false).unwrap();
+        }
+        let told: Vec<Event> = core.events.take().into();
+        assert!(told.contains(&Event::Flushed { token: flush }) && told.contains(&Event::Flushed { token: later }));
+        assert!(!told.contains(&Event::Flushed { token: ended }));
+        core.offer(&message, false).unwrap();
+        assert!(core.events.take().is_empty(), "told once");
     }
 
     #[test]

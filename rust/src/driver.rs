@@ -249,12 +249,13 @@ impl Driver {
         loop {
             self.obey(core);
             self.tell(core);
+            core.look_for_room();
             let until = self.stop.map(|goodbye| goodbye.until);
             if until.is_some_and(|until| Instant::now() >= until || no_reason_to_stay(core)) {
                 return None;
             }
             let limit = async {
-                match until {
+                match until.into_iter().chain(core.next_look()).min() {
                     Some(until) => sleep_until(until).await,
                     None => std::future::pending().await,
                 }

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cascade_mqtt_core::outbox::{Ack, Limits, Message, OnFull, Outbox, Rejection};
+use cascade_mqtt_core::outbox::{Ack, Limits, Message, OnFull, Outbox, Outcome, Rejection};
 use cascade_mqtt_core::packet::{self, Incoming};
 
 struct Counting;
@@ -32,9 +32,12 @@ const MIB: usize = 1 << 20;
 const CAP: usize = 32 * MIB;
 
 fn opened(queued_bytes: usize, in_flight: usize) -> Outbox {
-    let on_full = OnFull::DropOldest;
-    let mut outbox =
-        Outbox::new(Limits { queued_bytes, queued_events: None, in_flight, in_flight_qos2: 65_000, on_full });
+    opened_for(queued_bytes, in_flight, OnFull::DropOldest)
+}
+
+fn opened_for(queued_bytes: usize, in_flight: usize, on_full: OnFull) -> Outbox {
+    let limits = Limits { queued_bytes, queued_events: None, in_flight, in_flight_qos2: 65_000, on_full };
+    let mut outbox = Outbox::new(limits);
     outbox.open();
     outbox
 }
@@ -146,7 +149,16 @@ fn connectors_share_the_budget_of_the_process() {
     assert!(held <= BUDGET && held > BUDGET / 10 * 9, "{held}");
     // Each drops its own to stay within.
     assert_eq!(refused, 0);
+    let mut patient = opened_for(32 * MIB, 10, OnFull::Wait);
+    while offer(&mut patient, &payload, 0).is_ok() {}
+    assert!(patient.is_crowded_out());
+    patient.settle();
+    assert!(!patient.has_news());
     drop(outboxes);
+    patient.settle();
+    assert_eq!(patient.take_outcomes(), [Outcome::Space], "what others held is free");
+    assert!(!patient.is_crowded_out());
+    drop(patient);
     let mut outbox = opened(120 * MIB, 10);
     (0..100).for_each(|_| assert!(offer(&mut outbox, &payload, 0).is_ok()));
     assert_eq!(outbox.counters().dropped().count(), 0, "what others held is free again");

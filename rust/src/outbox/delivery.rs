@@ -105,7 +105,9 @@ impl Outbox {
     /// After a batch of acknowledgements, or a write: report memory, and room to who waits for it.
     pub fn settle(&mut self) {
         self.report();
-        if self.space_wanted && [0, 1].into_iter().all(|which| self.room(which, 1, false).is_some()) {
+        // Room for one small message would wake who waits for every message again.
+        let enough = self.limits.queued_bytes / 16;
+        if self.space_wanted && [0, 1].into_iter().all(|which| self.room(which, enough, false).is_some()) {
             self.space_wanted = false;
             self.outcomes.push(Outcome::Space);
         }

@@ -103,6 +103,7 @@ impl Outbox {
             let may_drop = self.limits.on_full == OnFull::DropOldest && self.could_fit(size, protected);
             if !may_drop || !self.drop_oldest() {
                 self.space_wanted = self.limits.on_full == OnFull::Wait;
+                self.crowded_out = self.space_wanted && self.room_within(which, size, protected, usize::MAX).is_some();
                 return None;
             }
         }
@@ -116,6 +117,12 @@ impl Outbox {
 
     /// Bytes that may be allocated for a frame; None where it does not fit.
     pub(super) fn room(&self, which: usize, size: usize, protected: bool) -> Option<usize> {
+        let others = segment::process_used().saturating_sub(self.reported);
+        self.room_within(which, size, protected, share(PROCESS_BYTES, protected).saturating_sub(others))
+    }
+
+    /// The same where `budget` bytes are for this queue.
+    fn room_within(&self, which: usize, size: usize, protected: bool, budget: usize) -> Option<usize> {
         if let Some(cap) = self.limits.queued_events
             && self.queued_events() >= share(cap, protected).max(1)
         {
@@ -125,10 +132,7 @@ impl Outbox {
         if lane.growth(size, 0) == 0 {
             return Some(0);
         }
-        let allocated = self.allocated();
-        let process = (segment::process_used() + allocated).saturating_sub(self.reported);
-        let room = share(self.limits.queued_bytes, protected).saturating_sub(allocated);
-        let room = room.min(share(PROCESS_BYTES, protected).saturating_sub(process));
+        let room = share(self.limits.queued_bytes, protected).min(budget).saturating_sub(self.allocated());
         (lane.growth(size, room) <= room).then_some(room)
     }
 

@@ -111,6 +111,10 @@ pub struct Outbox {
     tracked: HashMap<u32, u64>,
     outcomes: Vec<Outcome>,
     space_wanted: bool,
+    /// Of those who were refused: not this queue is full, but the budget of the process.
+    crowded_out: bool,
+    /// The lowest mark that somebody waits for.
+    watched: Option<u64>,
     /// While the oldest events are dropped: how many had been dropped before.
     dropping_since: Option<u64>,
     losses: Losses,
@@ -135,6 +139,8 @@ impl Outbox {
             tracked: HashMap::new(),
             outcomes: Vec::new(),
             space_wanted: false,
+            crowded_out: false,
+            watched: None,
             dropping_since: None,
             losses: Losses::default(),
             counters: Counters::default(),
@@ -167,12 +173,23 @@ impl Outbox {
         oldest.into_iter().flatten().min().is_none_or(|number| number >= mark)
     }
 
+    /// Have it show in `has_news` when this mark, or the one before it, is reached.
+    pub fn watch(&mut self, mark: Option<u64>) {
+        self.watched = mark;
+    }
+
     pub fn take_outcomes(&mut self) -> Vec<Outcome> {
         std::mem::take(&mut self.outcomes)
     }
 
-    pub fn has_outcomes(&self) -> bool {
-        !self.outcomes.is_empty()
+    /// Whether there is something to tell: outcomes, or a mark that is reached.
+    pub fn has_news(&self) -> bool {
+        !self.outcomes.is_empty() || self.watched.is_some_and(|mark| self.reached(mark))
+    }
+
+    /// Whether somebody waits for room that other queues of the process have to make.
+    pub fn is_crowded_out(&self) -> bool {
+        self.space_wanted && self.crowded_out
     }
 
     pub fn is_empty(&self) -> bool {

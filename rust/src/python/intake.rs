@@ -8,7 +8,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::encode::{EncodeError, encode_payload};
-use crate::clock;
 use crate::core::Core;
 use crate::outbox::{Message, Rejection};
 use crate::topic;
@@ -95,23 +94,12 @@ impl Intake {
                     retain: retain.is_some_and(|retain| retain.is_truthy().unwrap_or(false)),
                     priority,
                 };
-                let (offered, news) = {
-                    let mut outbox = self.core.outbox.lock();
-                    (outbox.offer(&message, track, clock::now_ms()), outbox.has_outcomes())
-                };
-                if news {
-                    self.core.tell_outcomes();
-                }
+                let offered = self.core.offer(&message, track);
                 if offered.is_err() {
                     // These reasons say it all; what an earlier message was refused for does not matter now.
                     DETAIL.set(String::new());
                 }
-                offered.map(|(token, wake)| {
-                    if wake {
-                        self.core.bell.driver.notify_one();
-                    }
-                    token
-                })
+                offered
             }
             Err(EncodeError::TooLarge) => {
                 refuse(Rejection::TooLarge, format!("the payload is over {} bytes", self.max_message_bytes))

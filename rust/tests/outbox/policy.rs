@@ -2,7 +2,7 @@
 
 use cascade_mqtt_core::outbox::{Limits, OnFull, Outbox, Outcome, Rejection};
 
-use crate::queue::{Sample, check_account, frames, opened};
+use crate::queue::{Sample, check_account, frames, opened, puback, send};
 
 const CAP: usize = 64 * 1024;
 
@@ -56,6 +56,27 @@ fn wait_refuses_and_tells_once_when_there_is_room() {
     assert_eq!(dropped(&outbox), 0);
     fill(&mut outbox, 0, 1);
     assert_eq!(outbox.take_outcomes(), []);
+}
+
+#[test]
+fn room_is_told_of_when_it_is_worth_it() {
+    let mut outbox = opened(CAP, 1_000, OnFull::Wait);
+    fill(&mut outbox, 1, 10_000);
+    assert!(!outbox.is_crowded_out(), "its own cap is reached");
+    while let found @ [_, ..] = &send(&mut outbox)[..] {
+        for frame in found {
+            puback(&mut outbox, frame.packet_id);
+            outbox.settle();
+            let room = CAP - CAP / 20 - outbox.allocated();
+            if outbox.has_news() {
+                assert!(room >= CAP / 16, "{room}");
+                assert_eq!(outbox.take_outcomes(), [Outcome::Space]);
+                return;
+            }
+            assert!(room < CAP / 8, "{room}");
+        }
+    }
+    panic!("nobody was told of {CAP} bytes of room");
 }
 
 #[test]
