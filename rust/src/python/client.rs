@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict, PyString};
 
@@ -23,17 +24,17 @@ use crate::inbox;
 #[pyclass(frozen, module = "cascade.connectors.mqtt._native")]
 pub struct Client {
     core: Arc<Core>,
-    intake: Arc<Intake>,
+    intake: Py<Intake>,
     process: u32,
 }
 
 #[pymethods]
 impl Client {
     #[new]
-    fn new(options: Options) -> PyResult<Self> {
+    fn new(py: Python<'_>, options: Options) -> PyResult<Self> {
         let (config, default) = options.into_config()?;
         let core = Core::new(config);
-        let intake = Arc::new(Intake::new(Arc::clone(&core), default));
+        let intake = Py::new(py, Intake::new(Arc::clone(&core), default))?;
         Ok(Self { core, intake, process: process::id() })
     }
 
@@ -68,7 +69,7 @@ impl Client {
         retain: &Bound<'_, PyAny>,
         priority: bool,
     ) -> PyResult<u8> {
-        let offered = self.intake.offer(topic, payload, Some(qos), Some(retain), priority, false)?;
+        let offered = self.intake.get().offer(topic, payload, Some(qos), Some(retain), priority, false)?;
         Ok(offered.map_or_else(|rejection| rejection as u8, |_| 0))
     }
 
@@ -79,19 +80,23 @@ impl Client {
         qos: &Bound<'_, PyAny>,
         retain: &Bound<'_, PyAny>,
     ) -> PyResult<(u8, u32)> {
-        let offered = self.intake.offer(topic, payload, Some(qos), Some(retain), true, true)?;
+        let offered = self.intake.get().offer(topic, payload, Some(qos), Some(retain), true, true)?;
         Ok(offered.map_or_else(|rejection| (rejection as u8, 0), |token| (0, token)))
     }
 
     /// `publish_nowait` as one callable; `refused` is called with the code of what is not queued, and
     /// `elsewhere` with the whole call in a forked child.
     fn publisher<'py>(&self, py: Python<'py>, refused: Py<PyAny>, elsewhere: Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        Bound::new(py, Publisher::new(Arc::clone(&self.intake), refused, elsewhere))?.getattr("publish_nowait")
+        Bound::new(py, Publisher::new(self.intake.clone_ref(py), refused, elsewhere))?.getattr("publish_nowait")
     }
 
     /// In a forked child: nothing that is published goes to what the parent has.
     fn leave_to_parent(&self) {
-        self.intake.leave_to_parent();
+        self.intake.get().leave_to_parent();
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.intake)
     }
 
     fn rejection_detail(&self) -> String {

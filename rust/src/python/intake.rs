@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -26,12 +27,21 @@ pub fn rejection_detail() -> String {
     DETAIL.with_borrow(Clone::clone)
 }
 
+/// A Python object, so that the garbage collector sees the hook, whoever shares this.
+#[pyclass(frozen, module = "cascade.connectors.mqtt._native")]
 pub struct Intake {
     core: Arc<Core>,
     default: Option<Py<PyAny>>,
     max_message_bytes: usize,
     /// Set in a forked child: the outbox is the parent's, and its lock may be held for ever.
     left: AtomicBool,
+}
+
+#[pymethods]
+impl Intake {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.default)
+    }
 }
 
 impl Intake {

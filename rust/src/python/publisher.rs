@@ -1,7 +1,5 @@
 //! `publish_nowait` without a Python frame of its own: the frame would cost a quarter of the call.
 
-use std::sync::Arc;
-
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
@@ -10,7 +8,7 @@ use super::intake::Intake;
 /// What a connector calls for each message; it keeps the connector alive, as a bound method does.
 #[pyclass(frozen, module = "cascade.connectors.mqtt._native")]
 pub struct Publisher {
-    intake: Arc<Intake>,
+    intake: Py<Intake>,
     refused: Py<PyAny>,
     elsewhere: Py<PyAny>,
 }
@@ -28,26 +26,27 @@ impl Publisher {
         retain: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         let py = topic.py();
-        if self.intake.is_left() {
+        if self.intake.get().is_left() {
             let (qos, retain) = (qos.map(Bound::as_any), retain.map(Bound::as_any));
             let qos = qos.cloned().unwrap_or(0u8.into_pyobject(py)?.into_any());
             let retain = retain.is_some_and(|retain| retain.is_truthy().unwrap_or(false));
             return self.elsewhere.bind(py).call1((topic, payload, qos, retain))?.is_truthy();
         }
-        match self.intake.offer(topic, payload, qos, retain, false, false)? {
+        match self.intake.get().offer(topic, payload, qos, retain, false, false)? {
             Ok(_) => Ok(true),
             Err(rejection) => self.refused.bind(py).call1((rejection as u8,))?.is_truthy(),
         }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.intake)?;
         visit.call(&self.refused)?;
         visit.call(&self.elsewhere)
     }
 }
 
 impl Publisher {
-    pub fn new(intake: Arc<Intake>, refused: Py<PyAny>, elsewhere: Py<PyAny>) -> Self {
+    pub fn new(intake: Py<Intake>, refused: Py<PyAny>, elsewhere: Py<PyAny>) -> Self {
         Self { intake, refused, elsewhere }
     }
 }

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import os
 import threading
-import weakref
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -257,6 +256,12 @@ class MqttConnector:
 
     # One process's part
 
+    def __del__(self) -> None:
+        # A method, not weakref.finalize: that would hold the link, its hooks, and so most often their owner and this.
+        link = self.__dict__.get("_link")
+        if link is not None:
+            link.abandon()
+
     def _begin_incarnation(self) -> None:
         # Re-entrant: a signal's handler or a finalizer that publishes may come in between.
         self._lock = threading.RLock()
@@ -272,10 +277,9 @@ class MqttConnector:
         with self._lock:
             if self._link is None:
                 link = Link(self._options, self._backend, self._incarnation)
-                lifecycle, drop = Lifecycle(link), weakref.finalize(self, link.abandon)
-                drop.atexit = False
+                lifecycle = Lifecycle(link)
                 if self._link is None:
-                    self._lifecycle, self._drop, self._link = lifecycle, drop, link
+                    self._lifecycle, self._link = lifecycle, link
             return self._link
 
     def _need_lifecycle(self) -> Lifecycle:
@@ -329,7 +333,6 @@ class MqttConnector:
         link = self._link
         was_open = self._after_fork is not None or (link is not None and link.state not in ("closing", "closed"))
         if link is not None:
-            self._drop.detach()
             link.leave_to_parent()
         self._begin_incarnation()
         if was_open:

@@ -19,6 +19,9 @@ Decode = Literal["json", "text", "bytes"]
 _REFUSED = 128
 _BURST = 256
 
+# A loop does not hold its tasks: what runs must not be taken for garbage.
+_serving: set[asyncio.Task[None]] = set()
+
 
 class Subscription:
     """One filter with an inbox of its own; the link rings the bell when the inbox has something."""
@@ -151,12 +154,18 @@ class CallbackSubscription(Subscription):
         self._paused = False
         task = self._task
         if not self._ended and (task is None or task.done() or task.get_loop() is not loop):
+            if task is not None:
+                _serving.discard(task)
             self._task = loop.create_task(self._run(), name=f"mqtt {self.topic_filter}")
+            _serving.add(self._task)
+            self._task.add_done_callback(_serving.discard)
 
     def pause(self, *, final: bool) -> None:
         self._paused = True
         self._inbox.interrupt()
         self.bell.ring()
+        if self._task is not None and self._task.get_loop().is_closed():
+            _serving.discard(self._task)
 
     def cancel(self, spared: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
         task = self._task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -37,7 +38,9 @@ class PythonBackend:
         self._inbound = Inbound()
         self._inboxes: dict[int, Inbox] = {}
         self._outbox = Outbox(options.max_queued_bytes, options.max_queued_events, options.on_full, self._events.push)
-        self._driver = Driver(options, self._outbox, self._events, self._inbound)
+        # Without the program's hooks: the I/O thread would keep what they belong to, the connector included.
+        bare = dataclasses.replace(options, default=None, on_state_change=None, logger=None)
+        self._driver = Driver(bare, self._outbox, self._events, self._inbound)
         self._refused = threading.local()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left = threading.Event()
@@ -90,6 +93,7 @@ class PythonBackend:
     def subscribe(
         self, subscription: int, topic_filter: str, qos: int, decode: Literal["json", "text", "bytes"]
     ) -> Inbox:
+        room = self._driver.room  # No more of this: the I/O thread holds the inbox.
         inbox = self._inboxes[subscription] = Inbox(
             subscription,
             topic_filter,
@@ -99,7 +103,7 @@ class PythonBackend:
             max_messages=self._options.max_inbox_messages,
             inbound=self._inbound,
             events=self._events,
-            on_room=self._room,
+            on_room=lambda: io_loop().call_soon_threadsafe(room),
         )
         self._call(self._driver.subscribe, inbox)
         return inbox
@@ -171,9 +175,6 @@ class PythonBackend:
     def _refuse(self, reason: str, detail: str) -> tuple[int, int]:
         self._refused.detail = detail
         return _CODES[self._outbox.reject(reason)], 0
-
-    def _room(self) -> None:
-        self._call(self._driver.room)
 
     def _call(self, command: Callable[..., None], *args: Any) -> None:
         """Run a command on the I/O thread."""
