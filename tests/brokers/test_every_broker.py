@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +12,10 @@ from typing import Any
 
 import pytest
 from measured import BEHAVIOUR
-from raw_client import is_retained
+from raw_client import RawClient, connect, is_retained, subscribe
 
 import accounts
-from cascade.connectors.mqtt import MqttConnector
+from cascade.connectors.mqtt import MqttConnector, TelemetryPublisher
 from waiting import eventually, eventually_blocking, settled
 
 _VICTIM = Path(__file__).parent / "victim.py"
@@ -132,6 +134,19 @@ async def test_a_large_message(connected, real, new_observer, prefix):
     await eventually(lambda: observer.payloads == [payload])
 
 
+async def test_one_too_large_for_the_broker(connected, real, name, new_observer, prefix):
+    """A broker that closes on it gets the others; which one it was is found out."""
+    observer = new_observer(real, f"{prefix}/#")
+    connector = await connected(real, max_message_bytes=2_000_000)
+    for payload in (b"1", bytes(1_100_000), b"2", b"3"):
+        assert connector.publish_nowait(f"{prefix}/a", payload, qos=1)
+    assert await connector.flush(40) == 0
+    rejected = BEHAVIOUR["message of 1.1 MB"][name] == "closed"
+    stats = accounts.check(connector.stats())
+    assert (stats.acknowledged, dict(stats.dropped)) == ((3, {"rejected_by_peer": 1}) if rejected else (4, {}))
+    await eventually(lambda: {b"1", b"2", b"3"} <= set(observer.payloads))
+
+
 async def test_the_version_is_found_out(real, name, new_observer, prefix):
     """MQTT 5 where the broker has it, within its Receive Maximum; else 3.1.1, at the first attempt."""
     observer = new_observer(real, f"{prefix}/#", qos=2)
@@ -177,3 +192,34 @@ async def test_overlapping_filters(connected, real, name, new_observer, prefix):
     copies = int(BEHAVIOUR["two filters that match"][name].split()[0])
     await eventually(lambda: len(got) >= 2 * copies)
     assert len(await settled(lambda: got)) == 2 * copies
+
+
+async def test_a_slow_subscriber_sees_by_seq_what_it_lost(connected, real, name, prefix):
+    """At QoS 0 the broker drops for it, or not; nobody else knows."""
+    connector = await connected(real)
+    telemetry = TelemetryPublisher(connector, run_id="run", org_id=prefix)
+    with RawClient(real, receive_buffer=4096) as slow:
+        slow.ask(connect(f"{prefix}-slow"))
+        slow.ask(subscribe(f"cascade/telemetry/{prefix}/#", 0))
+        sent = 20_000
+        for _ in range(sent):
+            assert telemetry.task_state("t", "task", "COMPLETED", metadata={"log": "x" * 1_300})
+        # A broker may take no more before the slow one has read; the program is not held up by it.
+        await connector.flush(2)
+        arriving = asyncio.create_task(asyncio.to_thread(_read, slow))
+        assert await connector.flush(30) == 0
+        seqs = await arriving
+        while seqs[-1] != sent - 1:
+            # The last ones were lost as well: only a later one shows it.
+            assert telemetry.task_state("t", "task", "COMPLETED")
+            sent += 1
+            seqs += await asyncio.to_thread(_read, slow)
+    assert seqs == sorted(set(seqs))
+    lost = sum(after - before - 1 for before, after in itertools.pairwise([-1, *seqs]))
+    assert lost == sent - len(seqs)
+    assert bool(lost) == (BEHAVIOUR["QoS 0 subscriber that is slow"][name] == "loses some")
+
+
+def _read(client: RawClient) -> list[int]:
+    """The seq of each event that comes, until none does."""
+    return [json.loads(packet.payload)["seq"] for packet in client.all(1)]

@@ -112,9 +112,9 @@ def retained_again(broker: Any, prefix: str) -> str:
     _retain(broker, prefix, f"{prefix}/a")
     with RawClient(broker) as client:
         client.ask(connect(prefix))
-        client.send(subscribe(f"{prefix}/a"))
+        client.send(subscribe(f"{prefix}/a", 0))
         assert wire.PUBLISH in {packet.kind for packet in client.all()}
-        client.send(subscribe(f"{prefix}/a", packet_id=2))
+        client.send(subscribe(f"{prefix}/a", 0, packet_id=2))
         return "delivered" if wire.PUBLISH in {packet.kind for packet in client.all()} else "not delivered"
 
 
