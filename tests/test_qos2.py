@@ -369,10 +369,10 @@ async def test_65535_open_deliveries_cost_their_ids_alone(connected, peer):
     connector = await connected(peer)
     await connector.subscribe("in", tally, qos=2, decode="bytes")
     payload, resident = bytes(2_000), Resident()
-    for first in range(1, 65_536, 255):
-        ids = range(first, first + 255)
+    for first in range(1, 65_536, 3_855):
+        ids = range(first, first + 3_855)
         peer.send(b"".join(wire.publish("in", payload, qos=2, packet_id=packet_id) for packet_id in ids))
-        await eventually(lambda first=first: count == first + 254)
+        await eventually(lambda first=first: count == first + 3_854)
     await eventually(lambda: len(peer.of(wire.PUBREC)) == 65_535, 30)
     # The messages were 131 MB; most of what is left is the peer's notes of 65,535 PUBRECs.
     assert resident.grown_at_most() < 60_000_000
