@@ -12,10 +12,12 @@ import pytest
 import wire
 from waiting import eventually
 
+QUICK: dict[str, Any] = {"reconnect_min_delay": 0.01, "reconnect_max_delay": 0.02}
+
 
 async def test_packets_in_single_bytes(connected, peer):
     got: list[Any] = []
-    connector = await connected(peer)
+    connector = await connected(peer, **QUICK)
     await connector.subscribe("a", lambda topic, payload: got.append(payload))
     data = wire.publish("a", b'{"x":[1,2,3]}') + wire.publish("a", b'"' + b"y" * 300 + b'"')
     for at in range(len(data)):
@@ -25,7 +27,7 @@ async def test_packets_in_single_bytes(connected, peer):
 
 async def test_a_packet_cut_off_is_not_delivered(connected, peer):
     got: list[Any] = []
-    connector = await connected(peer)
+    connector = await connected(peer, **QUICK)
     await connector.subscribe("a", lambda topic, payload: got.append(payload))
     whole = wire.publish("a", b'"whole"')
     for cut in range(1, len(whole)):
@@ -41,7 +43,7 @@ async def test_a_packet_cut_off_is_not_delivered(connected, peer):
 
 async def test_a_message_above_max_inbound_bytes_ends_the_connection(connected, peer):
     got: list[Any] = []
-    connector = await connected(peer, max_inbound_bytes=10_000)
+    connector = await connected(peer, max_inbound_bytes=10_000, **QUICK)
     await connector.subscribe("a", lambda topic, payload: got.append(payload))
     peer.send(wire.publish("a", b'"' + b"x" * 5_000 + b'"'))
     await eventually(lambda: got == ["x" * 5_000])
@@ -57,7 +59,7 @@ async def test_a_message_above_max_inbound_bytes_ends_the_connection(connected, 
 async def test_noise(connected, peer, caplog, seed):
     """Random bytes behind CONNACK: whatever they mean, the connector is there afterwards."""
     chance = random.Random(int(os.environ.get("CASCADE_TEST_SEED", "0")) * 1_000 + seed)
-    connector = await connected(peer)
+    connector = await connected(peer, **QUICK)
     noise = chance.randbytes(chance.randrange(1, 400))
     for _ in range(3):
         peer.send(noise)
@@ -70,7 +72,7 @@ async def test_noise(connected, peer, caplog, seed):
 
 
 async def test_a_broker_that_closes_after_every_connack(connected, peer, caplog):
-    connector = await connected(peer)
+    connector = await connected(peer, **QUICK)
     peer.greeting = b"\x00\x00"
     peer.cut()
     await eventually(lambda: peer.connections >= 4)

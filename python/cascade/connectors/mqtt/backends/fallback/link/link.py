@@ -226,6 +226,8 @@ class Link:
                 return
             try:
                 packet = self._incoming.next()
+                if packet is None and self._begins_well() and not self._fill():
+                    return
             except Malformed as error:
                 self._protest(f"{reasons.MALFORMED}: {error}", error.code)
                 return
@@ -237,13 +239,15 @@ class Link:
                 if type(packet) is ConnAck:
                     # Who waits for it has the next turn: what comes behind is for the connection that it makes.
                     break
-            elif not self._opened.done() and self._incoming.first not in (None, CONNACK):
-                # Of whatever else begins here the end may never come.
-                self._end(reasons.unexpected("packet before CONNACK"))
-            elif not self._fill():
-                return
         # Others have their turn; what is left in the buffer or in TLS is not announced again.
         self._loop.call_soon(self._readable)
+
+    def _begins_well(self) -> bool:
+        """Of whatever else than CONNACK begins there the end may never come."""
+        if self._opened.done() or self._incoming.first in (None, CONNACK):
+            return True
+        self._end(reasons.unexpected("packet before CONNACK"))
+        return False
 
     def _fill(self) -> bool:
         """Read some bytes; False: there are none, or the connection has ended."""
@@ -251,6 +255,8 @@ class Link:
             data = self._paho._sock_recv(_CHUNK)
         except BlockingIOError:
             return False
+        except InterruptedError:
+            return True
         except OSError as error:
             self._failed(error)
             return False
@@ -370,5 +376,5 @@ class Link:
 
     def _socket(self) -> Any:
         sock = self._paho._sock
-        # paho's websocket wrapper holds the real one.
+        # ``Frames`` hold the real one.
         return getattr(sock, "_socket", sock)

@@ -1,4 +1,4 @@
-"""The opening handshake of a websocket (RFC 6455 section 4.1), without blocking; paho's wrapper does the frames."""
+"""The opening handshake of a websocket (RFC 6455 section 4.1), without blocking."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import hashlib
 import os
 import socket
 import ssl
-from typing import Any
-
-from paho.mqtt.client import _WebsocketWrapper
 
 from ....options import Options
 from ..reasons import ConnectFailure
+from .frames import Frames
 from .readiness import patiently
 
 __all__ = ["upgrade"]
@@ -21,14 +19,7 @@ _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MAX_ANSWER_BYTES = 16 * 1024
 
 
-class _Upgraded(_WebsocketWrapper):
-    """paho's, for a socket on which the handshake is done."""
-
-    def _do_handshake(self, _extra_headers: Any) -> None:
-        self.connected = True
-
-
-async def upgrade(sock: socket.socket, options: Options) -> Any:
+async def upgrade(sock: socket.socket, options: Options) -> Frames:
     """A connected socket as one that carries bytes in websocket frames.
 
     Raises:
@@ -47,9 +38,7 @@ async def upgrade(sock: socket.socket, options: Options) -> Any:
         if not byte or len(answer) > _MAX_ANSWER_BYTES:
             raise ConnectFailure("the websocket handshake was not answered")
     _check(answer.decode("latin-1"), key)
-    return _Upgraded(
-        socket=sock, host=options.hostname, port=options.port, is_ssl=secure, path=path, extra_headers=None
-    )
+    return Frames(sock)
 
 
 def _request(options: Options, path: str, secure: bool, key: str) -> bytes:
