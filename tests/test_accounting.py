@@ -177,6 +177,21 @@ async def test_snapshots_are_consistent_under_load(connected, peer):
     assert await watcher > 10
 
 
+async def test_a_flush_ends_when_all_that_it_waits_for_is_dropped(connected, peer):
+    connector = await connected(peer, max_queued_events=10)
+    peer.connack = b""
+    peer.cut()
+    await eventually(lambda: not connector.stats().connected)
+    for _ in range(5):
+        connector.publish_nowait("t", EVENT)
+    flush = asyncio.create_task(connector.flush(60))
+    await asyncio.sleep(0)
+    for _ in range(20):
+        connector.publish_nowait("t", EVENT)
+    assert await asyncio.wait_for(flush, 20) == 0
+    assert accounts.check(connector.stats()).dropped["queue_full"] >= 15
+
+
 @pytest.mark.every_loop
 async def test_flush_covers_what_was_accepted_before_it(connected, peer):
     connector = await connected(peer)
