@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 
-from corpus.entry import ID, Entry, publish
+from corpus.entry import ID, Entry, Protocol, publish
 
 import wire
 from fake_peer import FakePeer
@@ -24,6 +24,11 @@ _TRIGGERS = {
 }
 LEAK = "leak"
 """The topic of the message behind bytes that end a connection: nothing behind them may be read."""
+
+
+def nothing(protocol: Protocol) -> Entry:
+    """For a broker that says nothing hostile by itself."""
+    return Entry(name="nothing", protocol=protocol, data=b"", when="idle", section="", outcome="ignore", says="")
 
 
 class HostilePeer(FakePeer):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from corpus.entry import Entry, publish, publish5
-from hostile_peer import HostilePeer
+from corpus.entry import publish, publish5
+from hostile_peer import HostilePeer, nothing
 
 import wire
 from waiting import eventually
@@ -16,14 +16,13 @@ REASONS = {
     "a topic alias that was not allowed": (publish5("23 00 01"), 0x94),
     "above max_inbound_bytes": (b"\x30\xff\xff\xff\x7f", 0x95),
 }
-NOTHING = Entry(name="nothing", protocol="5", data=b"", when="idle", section="", outcome="ignore", says="")
 
 
 @pytest.mark.parametrize("backend", ["python"])  # The only one that speaks MQTT 5.
 @pytest.mark.parametrize("name", REASONS)
 async def test_disconnect_says_why(connected, name, backend):
     data, code = REASONS[name]
-    with HostilePeer(NOTHING, times=0) as peer:
+    with HostilePeer(nothing("5"), times=0) as peer:
         connector = await connected(peer, protocol="5")
         peer.send(data)
         await eventually(lambda: connector.stats().reconnects == 1)

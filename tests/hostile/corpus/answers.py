@@ -69,6 +69,16 @@ ENTRIES: list[Entry] = [
         ("UNSUBACK in place of SUBACK",
          each(packet(0xB0, ID), packet(0xB0, ID + b"\0\0")), "3.8.4", "3.8.4"),
     ], says="unexpected UNSUBACK"),
+    *table("close", "unsuback", [
+        ("SUBACK in place of UNSUBACK",
+         each(packet(0x90, ID + b"\0"), packet(0x90, ID + b"\0\0")), "3.10.4", "3.10.4"),
+    ], says="unexpected SUBACK"),
+    *table("close", "unsuback", [
+        ("UNSUBACK without a code", packet(0xB0, ID + b"\0"), None, "3.11.3"),
+        ("UNSUBACK with two codes for one filter", packet(0xB0, ID + b"\0\0\0"), None, "3.11.3"),
+        ("UNSUBACK of MQTT 3.1.1", packet(0xB0, ID), None, "1.5.5"),
+        ("UNSUBACK of MQTT 5", packet(0xB0, ID + b"\0\0"), "3.11.1", None),
+    ]),
     *table("close", "idle", [
         ("DISCONNECT", "e0 00", "3.14", None),
         ("DISCONNECT with a reason", "e0 02 8e 00", "3.14", None),

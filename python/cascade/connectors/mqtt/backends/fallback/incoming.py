@@ -256,8 +256,9 @@ class Incoming:
     def _unsuback(self, body: memoryview) -> UnsubAck:
         if not self._is_5 and len(body) != 2:
             self._broken("an acknowledgement that is not 2 bytes, its packet identifier", "3.11.1", "")
-        if self._is_5 and len(body) <= properties.read(body, 2, UNSUBACK)[1]:
-            self._broken("UNSUBACK without a reason code", "", "3.11.3")
+        # UNSUBSCRIBE names one filter here, always.
+        if self._is_5 and len(body) != properties.read(body, 2, UNSUBACK)[1] + 1:
+            self._broken("UNSUBACK with other than one reason code for one filter", "", "3.11.3")
         return UnsubAck(self._nonzero(body[0] << 8 | body[1]))
 
     def _connack(self, body: memoryview) -> ConnAck:
