@@ -7,9 +7,10 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pytest
 
@@ -182,31 +183,34 @@ def resolver(tmp_path) -> Path:
     return tmp_path
 
 
-def run(resolver: Path, *arguments: object) -> subprocess.Popen[str]:
+@contextmanager
+def run(resolver: Path, *arguments: object) -> Iterator[IO[str]]:
+    """The output of the program, which ends by itself when it has been read."""
     environment = os.environ | {"LD_PRELOAD": str(resolver / "resolver.so"), "RESOLVER": str(resolver)}
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *map(str, arguments)], stdout=subprocess.PIPE, text=True, env=environment
-    )
+    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
 
 
 def test_a_name_that_is_not_found_and_then_is(resolver, backend, peer):
     (resolver / "down").touch()
-    with run(resolver, backend, "", peer.port) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "failed: name resolution failed\n"
+    with run(resolver, backend, "", peer.port) as output:
+        assert output.readline() == "failed: name resolution failed\n"
         (resolver / "down").unlink()
-        assert process.stdout.readline() == "left: 0\n"
-    assert process.returncode == 0
+        assert output.readline() == "left: 0\n"
     assert [packet.topic for packet in peer.published()] == ["by name"]
 
 
 def test_a_resolver_that_hangs_holds_up_no_other_connector(resolver, backend, peer):
     """Nor the attempt that asked it, beyond its time-out, nor the end of the program."""
     (resolver / "slow").touch()
-    with run(resolver, backend, "127.0.0.1", peer.port) as process:
-        assert process.stdout is not None
-        assert process.stdout.read() == "failed: timed out\naddressed\n"
-    assert process.returncode == 0
+    with run(resolver, backend, "127.0.0.1", peer.port) as output:
+        assert output.read() == "failed: timed out\naddressed\n"
     assert (resolver / "slow").exists()
     assert [packet.topic for packet in peer.published()] == ["by address"]
 
