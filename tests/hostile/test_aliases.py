@@ -13,11 +13,8 @@ from paho.mqtt.properties import Properties
 import wire
 from waiting import eventually
 
-
-@pytest.fixture
-def backend() -> str:
-    """The only one that speaks MQTT 5."""
-    return "python"
+# The only one that speaks MQTT 5.
+pytestmark = pytest.mark.parametrize("backend", ["python"])
 
 
 @pytest.fixture

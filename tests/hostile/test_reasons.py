@@ -9,6 +9,9 @@ from hostile_peer import HostilePeer, nothing
 import wire
 from waiting import eventually
 
+# The only one that speaks MQTT 5.
+pytestmark = pytest.mark.parametrize("backend", ["python"])
+
 REASONS = {
     "malformed": (b"\0\0", 0x81),
     "a protocol error": (publish5("01 02"), 0x82),
@@ -18,9 +21,8 @@ REASONS = {
 }
 
 
-@pytest.mark.parametrize("backend", ["python"])  # The only one that speaks MQTT 5.
 @pytest.mark.parametrize("name", REASONS)
-async def test_disconnect_says_why(connected, name, backend):
+async def test_disconnect_says_why(connected, name):
     data, code = REASONS[name]
     with HostilePeer(nothing("5"), times=0) as peer:
         connector = await connected(peer, protocol="5")

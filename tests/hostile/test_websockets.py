@@ -16,6 +16,9 @@ from fake_peer import FakePeer
 from waiting import eventually
 from wire import Packet
 
+# The only one that speaks through websockets.
+pytestmark = pytest.mark.parametrize("backend", ["python"])
+
 MIB = 1024 * 1024
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -96,12 +99,6 @@ class _Framed:
                 raise EOFError
             data += more
         return data
-
-
-@pytest.fixture
-def backend() -> str:
-    """The only one that speaks through websockets."""
-    return "python"
 
 
 @pytest.fixture
