@@ -93,7 +93,12 @@ class PythonBackend:
     def subscribe(
         self, subscription: int, topic_filter: str, qos: int, decode: Literal["json", "text", "bytes"]
     ) -> Inbox:
-        room = self._driver.room  # No more of this: the I/O thread holds the inbox.
+        driver = self._driver
+
+        def room() -> None:
+            # It knows the driver alone: the I/O thread holds the inbox, and must not hold this.
+            io_loop().call_soon_threadsafe(driver.room)
+
         inbox = self._inboxes[subscription] = Inbox(
             subscription,
             topic_filter,
@@ -103,7 +108,7 @@ class PythonBackend:
             max_messages=self._options.max_inbox_messages,
             inbound=self._inbound,
             events=self._events,
-            on_room=lambda: io_loop().call_soon_threadsafe(room),
+            on_room=room,
         )
         self._call(self._driver.subscribe, inbox)
         return inbox
