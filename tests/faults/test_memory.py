@@ -16,7 +16,8 @@ import wire
 from listener import Listener
 
 CAP = 16 * 1024 * 1024
-MILLION = 1_000_000
+EVENTS = {"native": 1_000_000, "python": 200_000}
+"""The fallback is slower; three rounds of all its packet identifiers show the same."""
 TOPIC, PAYLOAD_BYTES = "events", 300
 WARM_UP = 5_000
 """Events before memory is looked at; they are acknowledged."""
@@ -152,15 +153,15 @@ def test_frames_written_one_at_a_time_and_never_acknowledged(backend):
 def test_one_that_is_never_acknowledged_while_all_others_are(backend):
     """It holds its own few bytes, and its identifier, which nothing else is given meanwhile."""
     reader = Reader(acknowledges=True)
-    with reports(reader, ONE_LEFT, backend, MILLION) as report:
+    with reports(reader, ONE_LEFT, backend, EVENTS[backend]) as report:
         left = report()
         assert (left["in_flight"], left["queued"]) == (1, 0)
         assert left["most"] <= CAP
         assert left["grown"] <= 1.1 * CAP
         assert left["held"] < 64 * 1024
-        assert (reader.received, reader.reused) == (WARM_UP + MILLION, 0)
+        assert (reader.received, reader.reused) == (WARM_UP + EVENTS[backend], 0)
         reader.acknowledge_the_first()
-        assert report()["acknowledged"] == WARM_UP + MILLION
+        assert report()["acknowledged"] == WARM_UP + EVENTS[backend]
 
 
 @pytest.fixture(autouse=True)
