@@ -64,6 +64,27 @@ async def test_50_000_retained_messages(connected):
         assert resident.grown_at_most() <= 50 * MIB
 
 
+async def test_topics_and_keys_that_never_come_again(connected, peer):
+    """What is remembered of topics and of the shapes of messages is bounded: 60 MB of them leave nothing behind."""
+    count = 0
+
+    def on_message(topic: str, payload: dict[str, int]) -> None:
+        nonlocal count
+        count += 1
+
+    connector = await connected(peer)
+    await connector.subscribe("in/#", on_message)
+    resident = Resident()
+    for n in range(60):
+        some = b"".join(
+            wire.publish(f"in/{n}/{m}/{'x' * 1_000}", b'{"%s-%d-%d": 1}' % (b"k" * 1_000, n, m)) for m in range(500)
+        )
+        await asyncio.to_thread(peer.send, some)
+    await eventually(lambda: count == 30_000)
+    assert connector.stats().reconnects == 0
+    assert resident.grown_at_most() <= 50 * MIB
+
+
 HARMLESS = {
     "PINGRESP": wire.encode(wire.PINGRESP),
     "PUBACK of nothing": wire.acknowledge(wire.PUBACK, 15_000),

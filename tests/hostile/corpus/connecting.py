@@ -90,6 +90,10 @@ ENTRIES: list[Entry] = [
         ("CONNACK that refuses, behind the one that accepts", each(packet(0x20, "00 05"), connack5(code=0x87)),
          "3.2", "3.2"),
     ], says="unexpected CONNACK"),
+    # The client may go on, or disconnect; this one goes on. In MQTT 5 it must close: see ``properties``.
+    *table("ignore", "first", [
+        ("CONNACK with a session present, of a clean session", "20 02 01 00", "3.2.2.2", None),
+    ]),
     *table("answer", "behind", [
         ("a hundred messages in the segment of CONNACK",
          {version: data * 100 for version, data in publish("$SYS/none", first=0x32).items()}, "3.2", "3.2"),
