@@ -1,6 +1,6 @@
 # Everything a contributor runs; .ci/run calls the same targets.
 #   make demo [BACKEND=python] [ARGS="--json"]   make dev   make test [ARGS="-k qos1"]   make lint   make fmt
-#   make wheels   make test-wheel   make test-pure   make test-brokers   make fuzz [FUZZ=topics SECONDS=600]
+#   make wheels   make test-wheel   make test-pure   make test-brokers [BROKERS=nats,mochi]   make fuzz [FUZZ=topics SECONDS=600]
 #   make bench   make bench-peers   make clean
 
 PYTHON ?= python3
@@ -8,6 +8,7 @@ VENV ?= .venv
 BACKEND ?= native
 # Tests mostly wait for brokers and processes: more of them at once than there are processors.
 WORKERS ?= 4
+BROKERS ?= all
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -119,7 +120,7 @@ fuzz: | $(BIN)/maturin
 # Brokers of other ecosystems too, into build/brokers, one at a time; those that cannot be had here are named.
 test-brokers: $(DEV)
 	@nice $(BIN)/python tests/brokers/install.py
-	CASCADE_TEST_BROKERS=all $(BIN)/python -m pytest tests/brokers $(ARGS)
+	CASCADE_TEST_BROKERS=$(BROKERS) $(BIN)/python -m pytest tests/brokers $(ARGS)
 
 bench: $(DEV)
 	$(BIN)/python -m pytest --benchmark $(ARGS)

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["AEDES", "HIVEMQ", "MOCHI", "NATS", "RECIPES", "Recipe"]
+__all__ = ["AEDES", "BUILT", "HIVEMQ", "MOCHI", "NATS", "RECIPES", "Recipe"]
 
 _HERE = Path(__file__).parent
-_BUILT = _HERE.parents[1] / "build" / "brokers"
+BUILT = _HERE.parents[1] / "build" / "brokers"
 _DEADLINE_S = 600
 
 
@@ -31,11 +31,11 @@ class Recipe:
 
     @property
     def directory(self) -> Path:
-        return _BUILT / f"{self.name}-{self.version}"
+        return BUILT / f"{self.name}-{self.version}"
 
     @property
     def _note(self) -> Path:
-        return _BUILT / f"{self.name}-{self.version}.absent"
+        return BUILT / f"{self.name}-{self.version}.absent"
 
     def absent(self) -> str:
         """Why it is not here; empty: it is."""
@@ -47,14 +47,14 @@ class Recipe:
         """Does nothing where it is already here."""
         if self.directory.exists():
             return
-        _BUILT.mkdir(parents=True, exist_ok=True)
+        BUILT.mkdir(parents=True, exist_ok=True)
         if why := self._try():
             self._note.write_text(f"{why}\n")
 
     def _try(self) -> str:
         if missing := [tool for tool in self.tools if not shutil.which(tool)]:
             return f"no {' and no '.join(missing)} on PATH"
-        part = _BUILT / f"{self.name}.part"
+        part = BUILT / f"{self.name}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         command = self.command(self.version, part)

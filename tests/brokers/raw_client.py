@@ -69,7 +69,7 @@ class RawClient:
             self._received += data
         return packet
 
-    def all(self, quiet_s: float = 0.5) -> list[Packet]:
+    def all(self, quiet_s: float = 1.0) -> list[Packet]:
         """All packets until nothing has come for a while, or the end."""
         packets = []
         while isinstance(packet := self.next(quiet_s), Packet):
@@ -82,7 +82,7 @@ def is_retained(broker: Any, topic: str) -> bool:
     with RawClient(broker) as client:
         client.ask(connect(f"{topic[:12]}-looks"))
         client.send(subscribe(topic))
-        return any(packet.kind == wire.PUBLISH and packet.retain for packet in client.all(0.2))
+        return any(packet.kind == wire.PUBLISH and packet.retain for packet in client.all(0.5))
 
 
 def connect(identifier: str, *, level: int = 4, clean: bool = True) -> bytes:
