@@ -112,12 +112,33 @@ async def test_a_broker_that_ends_every_connection_is_said_to_do_so_once(connect
     connector = await connected(peer, **QUICK)
     peer.greeting = b"\0\0"
     peer.cut()
-    await eventually(lambda: connector.stats().reconnects >= 20)
+    await eventually(lambda: connector.stats().reconnects >= 100)
     await connector.disconnect()
-    habit = [line for line in told(caplog) if "closes every connection soon after accepting it" in line]
-    assert len(habit) == 1
-    # The others are changes of state, each one line.
-    assert len(told(caplog)) <= 1 + 2 * peer.connections
+    lines = told(caplog)
+    assert len([line for line in lines if "closes every connection soon after accepting it" in line]) == 1
+    # Each cause that ends connections in a row is told when it has done so 1, 2, 4, 8, … times.
+    assert [int(times) for line in lines for times in re.findall(r"section 2.2.1\) \((\d+) times", line)] == [
+        2, 4, 8, 16, 32, 64,
+    ]  # fmt: skip
+    assert len(lines) <= 20
+
+
+class Turning(FakePeer):
+    """Ends its first three connections behind CONNACK, and refuses all others."""
+
+    def answer(self, packet: Packet) -> bytes:
+        if packet.kind == wire.CONNECT and self.connections > 3:
+            return wire.encode(wire.CONNACK, 0, b"\0\3")
+        return super().answer(packet) + (b"\0\0" if packet.kind == wire.CONNECT else b"")
+
+
+async def test_after_a_loss_that_was_not_told_a_failed_attempt_is(connected, caplog):
+    with Turning() as peer:
+        await connected(peer, **QUICK)
+        await eventually(lambda: len(peer.of(wire.CONNECT)) > 20)
+    lines = told(caplog)
+    assert [" lost: " in line for line in lines].count(True) == 2
+    assert ["server unavailable" in line for line in lines].count(True) == 1
 
 
 def shown(*things: Any) -> str:

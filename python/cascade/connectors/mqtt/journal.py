@@ -14,6 +14,7 @@ from .options import Options
 __all__ = ["Journal", "State"]
 
 _EPISODE_S = 10.0
+_CAUSES = 16
 
 State = Literal["connecting", "connected", "disconnected", "closing", "closed"]
 
@@ -30,6 +31,10 @@ class Journal:
         self._trouble = False
         self._hopeless = False
         self._lost_at: float | None = None
+        self._connected_at = 0.0
+        # How often each cause has ended a connection, in a row of those that soon ended.
+        self._causes: dict[str, int] = {}
+        self._loss_is_told = True
         self._full_at: float | None = None
         self._full_is_told = False
         self._untold_drops = 0
@@ -54,7 +59,9 @@ class Journal:
         if self._lost_at is not None:
             again = f" again after {time.monotonic() - self._lost_at:.1f} s, {waiting} events wait"
             self._lost_at = None
-        self._logger.info("connected to %s (MQTT %s, %s)%s", self._place, protocol, self._backend, again)
+        self._connected_at = time.monotonic()
+        level = logging.INFO if self._loss_is_told else logging.DEBUG
+        self._logger.log(level, "connected to %s (MQTT %s, %s)%s", self._place, protocol, self._backend, again)
         self._untold.append("connected")
 
     def failed(self, why: str, *, permanent: bool, somebody_waits: bool) -> None:
@@ -65,9 +72,19 @@ class Journal:
         self._logger.log(level, "cannot connect to %s: %s; trying again", self._place, why)
 
     def lost(self, why: str, waiting: int) -> None:
-        self._trouble = True
-        self._lost_at = time.monotonic()
-        self._logger.warning("connection to %s lost: %s; reconnecting, %d events wait", self._place, why, waiting)
+        """A broker that ends one connection after the other is told of each time that their number has doubled."""
+        self._lost_at = now = time.monotonic()
+        if now - self._connected_at >= _EPISODE_S or len(self._causes) > _CAUSES:
+            self._causes.clear()
+        self._causes[why] = times = self._causes.get(why, 0) + 1
+        self._loss_is_told = not times & (times - 1)
+        # After a loss that was not told the next failed attempt is news.
+        self._trouble = self._loss_is_told
+        self._logger.log(
+            logging.WARNING if self._loss_is_told else logging.DEBUG,
+            "connection to %s lost: %s%s; reconnecting, %d events wait",
+            self._place, why, f" ({times} times in a row)" if times > 1 else "", waiting,
+        )  # fmt: skip
         self._untold.append("disconnected")
 
     def full(self) -> None:
@@ -92,6 +109,8 @@ class Journal:
             self._logger.warning("%d more events were dropped from a full queue", self._untold_drops)
             self._untold_drops = 0
         self._lost_at = self._full_at = None
+        self._causes.clear()
+        self._loss_is_told = True
         self._logger.debug("connection to %s closed", self._place)
         self._untold.append("closed")
 
