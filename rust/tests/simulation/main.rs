@@ -3,11 +3,15 @@
 //!
 //! `CASCADE_SIM_SEED=7 cargo test --test simulation` runs that one and prints what happened. `make soak` tries new ones.
 
+mod actions;
 mod broker;
+mod checks;
 mod consumer;
 mod ledger;
+mod link;
 mod net;
 mod panics;
+mod recovery;
 mod run;
 mod schedule;
 mod session;

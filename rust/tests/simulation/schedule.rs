@@ -9,7 +9,8 @@ use fastrand::Rng;
 
 use crate::broker::Answer;
 use crate::consumer::Pace;
-use crate::net::{Dial, Way, Weather};
+use crate::link::Way;
+use crate::net::{Dial, Weather};
 use crate::wire::Ack;
 
 pub const TOP: u8 = 2;

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::ledger::Ledger;
-use crate::net::{Link, Weather};
+use crate::link::Link;
+use crate::net::Weather;
 
 pub type Shared = Arc<Mutex<World>>;
 
