@@ -57,7 +57,11 @@ impl Run<'_> {
             Action::Weather(ref weather) => self.world.lock().change_weather(weather.clone()),
             Action::Withhold { answer, for_ms } => self.world.lock().broker.withhold(answer, after(for_ms)),
             Action::Refuse { code, for_ms } => self.world.lock().broker.refuse(code, after(for_ms)),
-            Action::Poison { above } => self.world.lock().broker.largest = Some(above),
+            Action::Poison { above } => {
+                let mut world = self.world.lock();
+                world.broker.largest = Some(above);
+                world.ledger.poison = Some(world.ledger.poison.map_or(above, |before| before.min(above)));
+            }
             Action::Repeat => {
                 let mut world = self.world.lock();
                 world.broker.repeat();

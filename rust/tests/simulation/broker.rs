@@ -6,7 +6,7 @@ use std::time::Duration;
 use cascade_mqtt_core::outbox::MAX_PUBLISH_ID;
 use tokio::time::Instant;
 
-use crate::ledger::Ledger;
+use crate::ledger::{HEAD, Ledger};
 use crate::session::{Delivery, Session, matches};
 use crate::wire::{self, Ack, Packet};
 
@@ -44,7 +44,7 @@ pub struct Broker {
     withheld: Vec<(Answer, Instant)>,
     refusal: Option<(u8, Instant)>,
     pub down_until: Option<Instant>,
-    /// Payloads above this are poison.
+    /// Messages of a size above this are poison.
     pub largest: Option<usize>,
     pub goodbyes: u64,
     /// The client was stopped, and gave up what it had in flight: the next connection begins anew.
@@ -189,7 +189,7 @@ impl Broker {
         let session = self.sessions.get_mut(&live.identifier).expect("a live connection has a session");
         match packet {
             Packet::Publish(publish) => {
-                if self.largest.is_some_and(|largest| publish.payload.len() > largest) {
+                if self.largest.is_some_and(|above| publish.payload.len() > above + HEAD) {
                     return Ok(false);
                 }
                 let number = ledger.seen(&publish, link)?;

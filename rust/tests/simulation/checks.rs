@@ -56,6 +56,7 @@ impl Run<'_> {
             world.note(|| format!("  {event:?}"));
             let outcome = match event {
                 Event::Acknowledged { token } => world.ledger.settled(token, Fate::Acknowledged),
+                Event::GivenUp { token, why: "rejected_by_peer" } => world.ledger.settled(token, Fate::Rejected),
                 Event::GivenUp { token, .. } => world.ledger.settled(token, Fate::GivenUp),
                 Event::Flushed { token } => match self.flushes.iter().position(|flush| flush.0 == token) {
                     None => Err(format!("flush {token} ended twice")),

@@ -26,6 +26,8 @@ pub enum Fate {
     Accepted,
     Acknowledged,
     GivenUp,
+    /// Given up because the broker dies of it.
+    Rejected,
     Withdrawn,
 }
 
@@ -41,6 +43,8 @@ pub struct Ledger {
     link: usize,
     pub sessions_lost: u64,
     pub windows: Windows,
+    /// The least size that the broker ever died of.
+    pub poison: Option<usize>,
 }
 
 /// How many messages may be in flight at once.
@@ -51,6 +55,9 @@ pub struct Windows {
     /// Identifiers in use at once, those included that a stop has left open.
     pub identifiers: usize,
 }
+
+/// What of a payload tells the number, in bytes.
+pub const HEAD: usize = size_of::<u64>();
 
 /// The topic of a message by its number; few, so that filters match several.
 pub fn topic(number: u64) -> String {
@@ -92,6 +99,9 @@ impl Ledger {
         let item = &mut self.items[number];
         item.fate = fate;
         match fate {
+            Fate::Rejected if self.poison.is_none_or(|above| item.size <= above) => {
+                Err(format!("token {token} rejected, but the broker never died of it"))
+            }
             Fate::Acknowledged if item.arrivals == 0 => Err(format!("token {token} acknowledged, but never arrived")),
             _ => Ok(()),
         }

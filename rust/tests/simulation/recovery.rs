@@ -59,13 +59,13 @@ impl Run<'_> {
         for slot in 0..3 {
             self.publish_remotely(slot, 20, 1, false);
         }
-        self.publish(20, Qos::Only(1), true);
-        self.flush();
-        self.until(5_000, "a message to every subscription, and one back", |run| {
-            let came = |consumer: &Consumer| consumer.has(first + u64::from(consumer.slot));
-            run.flushes.is_empty() && run.subscribed().all(came)
+        self.until(2_000, "a message to every subscription", |run| {
+            run.subscribed().all(|consumer| consumer.has(first + u64::from(consumer.slot)))
         })
         .await?;
+        // Nothing but the message itself wakes the driver.
+        self.publish(20, Qos::Only(1), true);
+        self.until(200, "a message out of idleness", |run| run.world.lock().ledger.waiting(0).is_none()).await?;
         self.pass(3_000).await?;
         self.demand(self.connected, "a connection that nothing disturbs has ended")
     }
