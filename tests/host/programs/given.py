@@ -20,7 +20,8 @@ faulthandler.register(signal.SIGALRM, chain=True)
 
 
 def connector(**options: Any) -> MqttConnector:
-    return MqttConnector("127.0.0.1", GIVEN.port, **{"backend": GIVEN.backend, "reconnect_max_delay": 0.3, **options})
+    host = vars(GIVEN).get("host", "127.0.0.1")
+    return MqttConnector(host, GIVEN.port, **{"backend": GIVEN.backend, "reconnect_max_delay": 0.3, **options})
 
 
 def say(**facts: Any) -> None:

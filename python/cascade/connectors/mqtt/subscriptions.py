@@ -204,7 +204,8 @@ class CallbackSubscription(Subscription):
                     await asyncio.sleep(0)
                 else:
                     await outcome
-                self._failures = 0
+                if inbox.position() > before:
+                    self._failures = 0
             except (Exception, asyncio.CancelledError) as error:
                 # A cancellation may be raised by the callback itself, and not by somebody who ends this task.
                 if isinstance(error, asyncio.CancelledError) and task.cancelling():
