@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from cascade.connectors.mqtt import MqttConnector
 from cascade.connectors.mqtt.broker import EmbeddedBroker
@@ -24,6 +25,11 @@ from proxy import Proxy
 
 BACKENDS = ("native", "python")
 WANTED = os.environ.get("CASCADE_TEST_BACKENDS", ",".join(BACKENDS)).split(",")
+
+# The same examples each time; CASCADE_TEST_HYPOTHESIS=long draws many more, other ones each time.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("long", max_examples=5_000, deadline=None)
+settings.load_profile(os.environ.get("CASCADE_TEST_HYPOTHESIS", "steady"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
