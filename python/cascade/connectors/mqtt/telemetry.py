@@ -63,8 +63,8 @@ class ResourceEvent:
 class GapEvent:
     """Events of a run were lost before they were sent; connectors publish it themselves (option ``gap_events``).
 
-    ``lost`` counts them by the reasons of ``Stats.dropped`` and ``Stats.rejected``; ``since`` and ``until`` are the
-    times of the first and the last one, RFC 3339 in UTC.
+    ``lost`` counts them by the reasons of ``Stats.dropped`` and ``Stats.rejected``; ``since`` and ``until`` are
+    when the first and the last one were published, RFC 3339 in UTC.
     """
 
     lost: Mapping[str, int]

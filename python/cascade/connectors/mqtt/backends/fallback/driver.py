@@ -259,11 +259,11 @@ class Driver:
             self._arm()
             self.pump()
         elif self._link is not None:
-            self._link.fail(reasons.unexpected("SUBACK"))
+            self._link.object("SUBACK")
 
     def unsuback(self, packet_id: int) -> None:
         if not self._session.unsuback(packet_id) and self._link is not None:
-            self._link.fail(reasons.unexpected("UNSUBACK"))
+            self._link.object("UNSUBACK")
 
     def pingresp(self) -> None:
         self._session.pingresp(time.monotonic())

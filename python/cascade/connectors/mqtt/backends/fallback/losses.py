@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from .lane import Message
 
 __all__ = ["Gap", "Losses"]
 
@@ -27,33 +28,34 @@ class Gap(NamedTuple):
 
 @dataclass
 class _Loss:
+    """Times of the monotonic clock, when the first and the last one were published."""
+
     since: float
-    until: float
+    until: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
 
 
 class Losses:
-    """Not locked: the outbox's lock covers it.
+    """Not locked: the outbox's lock covers it."""
 
-    Args:
-        clock: returns Unix time in seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._losses: dict[bytes, _Loss] = {}
 
-    def count(self, topic: bytes, reason: str) -> None:
-        """An event of this topic is lost; only topics of the telemetry form are counted."""
-        loss = self._losses.get(topic)
+    def count(self, message: Message, reason: str) -> None:
+        """An event is lost; only those to topics of the telemetry form are counted."""
+        loss = self._losses.get(message.topic)
         if loss is None:
-            if len(self._losses) >= _TOPICS or not _TELEMETRY.fullmatch(topic):
+            if len(self._losses) >= _TOPICS or not _TELEMETRY.fullmatch(message.topic):
                 return
-            loss = self._losses[topic] = _Loss(since=self._clock(), until=0.0)
+            loss = self._losses[message.topic] = _Loss(since=message.born)
         loss.reasons[reason] += 1
-        loss.until = self._clock()
+        loss.until = message.born
 
     def take(self) -> list[Gap]:
         """All that has not been told yet."""
         losses, self._losses = self._losses, {}
-        return [Gap(topic.decode(), dict(loss.reasons), loss.since, loss.until) for topic, loss in losses.items()]
+        epoch = time.time() - time.monotonic()
+        return [
+            Gap(topic.decode(), dict(loss.reasons), epoch + loss.since, epoch + loss.until)
+            for topic, loss in losses.items()
+        ]

@@ -79,13 +79,14 @@ class Outbox:
     def add(self, message: Message, now: float, *, track: bool = False) -> tuple[str | None, bool]:
         """Queue a message; returns the reason of a refusal, or None, and whether to wake the driver."""
         with self._lock:
+            message.born = now
             reason = self._refusal(message)
             if reason is not None:
                 return self.reject(reason), False
             self._accepted += 1
             self._queued += 1
             self._bytes += message.size
-            message.number, message.born = self._accepted, now
+            message.number = self._accepted
             if track:
                 message.token = self._new_token()
                 self._tracked[message.token] = message
@@ -157,7 +158,7 @@ class Outbox:
             if not self._land(message):
                 self._writing.remove(message)
                 self._queued -= 1
-            self._losses.count(message.topic, reason)
+            self._losses.count(message, reason)
             self._give_up(message, reason)
             self._say_room()
 
@@ -270,7 +271,7 @@ class Outbox:
             # Not a loss: whoever is told so tries again.
             self._space_wanted = True
         else:
-            self._losses.count(message.topic, "queue_full")
+            self._losses.count(message, "queue_full")
         return "queue_full"
 
     def _share(self, cap: int, protected: bool) -> int:
@@ -291,7 +292,7 @@ class Outbox:
             self._emit("full", 0, None)
         self._queued -= 1
         message = lane.pop_ordinary()
-        self._losses.count(message.topic, "queue_full")
+        self._losses.count(message, "queue_full")
         self._give_up(message, "queue_full")
         return True
 

@@ -124,7 +124,7 @@ class Sender:
 
     def _mismatch(self, what: str) -> None:
         if self._link is not None:
-            self._link.fail(reasons.unexpected(what))
+            self._link.object(what)
 
     def _settle(self, message: Message | None, code: int) -> None:
         """The last acknowledgement of a message came."""

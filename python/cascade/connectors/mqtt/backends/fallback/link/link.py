@@ -36,6 +36,7 @@ __all__ = ["Link", "Listener", "Opened"]
 
 _CHUNK = 64 * 1024
 _PACKETS_A_TURN = 256
+_PROTOCOL_ERROR = 0x82
 # Keep what the kernel holds unsent short, so that telemetry does not hide control packets.
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _UNSENT_BYTES = 128 * 1024
@@ -288,7 +289,7 @@ class Link:
                 why = reasons.disconnected(packet.code) if self._protocol == "5" else reasons.TAKEOVER
                 self._end(why, by_peer=True)
             case ConnAck():
-                self._end(reasons.unexpected("CONNACK"))
+                self.object("CONNACK")
 
     def _acknowledged(self, ack: Ack) -> None:
         listener = self._listener
@@ -338,6 +339,10 @@ class Link:
     def fail(self, why: str) -> None:
         """End the connection for a reason of ours."""
         self._end(why)
+
+    def object(self, what: str) -> None:
+        """End the connection for a packet that is well formed, and that the broker must not send now."""
+        self._protest(reasons.unexpected(what), _PROTOCOL_ERROR)
 
     def _wrote(self, telemetry: int) -> None:
         if self._opened.done() and not self._abandoned:
