@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from corpus.entry import publish, publish5
+from corpus.entry import connack5, packet, publish, publish5
 from hostile_peer import HostilePeer, nothing
 
 import wire
@@ -17,6 +17,9 @@ REASONS = {
     "a protocol error": (publish5("01 02"), 0x82),
     "a topic that cannot be": (publish("a/#")["5"], 0x90),
     "a topic alias that was not allowed": (publish5("23 00 01"), 0x94),
+    "CONNACK again": (connack5(), 0x82),
+    "SUBACK that nothing asked for": (packet(0x90, "3a 98 00 00"), 0x82),
+    "PUBREC of nothing that is malformed": (packet(0x50, "00 00"), 0x81),
     "above max_inbound_bytes": (b"\x30\xff\xff\xff\x7f", 0x95),
 }
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...options import Options
-from . import reasons
 from .identifiers import Identifiers
 from .lane import Message
 from .outbox import Outbox
