@@ -13,6 +13,9 @@ from given import GIVEN, connector, say
 
 from cascade.connectors.mqtt import MqttConnector
 
+# As modules do: it is there until the interpreter is taken down.
+kept: list[MqttConnector] = []
+
 
 def publish(shared: MqttConnector, topic: str = "out", events: int = 500) -> None:
     for number in range(events):
@@ -59,6 +62,7 @@ async def with_a_loop() -> None:
 
 def without_a_loop() -> None:
     shared = connector(source_id=GIVEN.prefix)
+    kept.append(shared)
     shared.open(20)
     publish(shared)
     end(shared)

@@ -97,7 +97,8 @@ class Link:
             process.note_started(self)
             try:
                 self.backend.start(will.topic, payload, will.qos, will.retain)
-            except OSError as error:
+            except (OSError, RuntimeError) as error:
+                # Python's own word for a thread that it may not start is RuntimeError.
                 self.state, self.attempt = "closed", None
                 raise ConnectError(f"the I/O thread cannot be started: {error}") from error
             self.journal.starting()

@@ -57,6 +57,7 @@ class PythonBackend:
 
     def start(self, will_topic: str, will_payload: bytes, will_qos: int, will_retain: bool) -> None:
         will = Will(topic=will_topic, payload=will_payload, qos=will_qos, retain=will_retain) if will_topic else None
+        self._loop = self._loop or io_loop()
         self._outbox.open()
         self._call(self._driver.start, will)
 

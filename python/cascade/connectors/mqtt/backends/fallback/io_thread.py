@@ -14,12 +14,22 @@ _inherited: list[asyncio.AbstractEventLoop] = []
 
 
 def io_loop() -> asyncio.AbstractEventLoop:
-    """The loop that all connectors of this process share; its thread is a daemon, started at first use."""
+    """The loop that all connectors of this process share; its thread is a daemon, started at first use.
+
+    Raises:
+        OSError: the operating system refuses the descriptors of a loop.
+        RuntimeError: it refuses the thread.
+    """
     global _loop
     with _lock:
         if _loop is None:
-            _loop = asyncio.SelectorEventLoop()
-            threading.Thread(target=_run, args=(_loop,), name="cascade-mqtt-io", daemon=True).start()
+            loop = asyncio.SelectorEventLoop()
+            try:
+                threading.Thread(target=_run, args=(loop,), name="cascade-mqtt-io", daemon=True).start()
+            except RuntimeError:
+                loop.close()
+                raise
+            _loop = loop
         return _loop
 
 
