@@ -50,6 +50,19 @@ async def test_subscribed(connected, real, new_observer, prefix, qos):
     assert await settled(lambda: got) == list(range(100))
 
 
+async def test_published_at_less_than_subscribed(connected, real, new_observer, prefix):
+    """A broker is to deliver at the lower of the two (section 3.8.4); one that does not changes nothing else."""
+    got: list[int] = []
+    speaker = new_observer(real)
+    connector = await connected(real)
+    await connector.subscribe(f"{prefix}/#", lambda topic, payload: got.append(payload), qos=2)
+    for number in range(20):
+        await asyncio.to_thread(speaker.publish, f"{prefix}/a", str(number), qos=number % 2)
+    await eventually(lambda: len(got) >= 20)
+    # Across QoS levels no order is promised.
+    assert sorted(await settled(lambda: got)) == list(range(20))
+
+
 @pytest.mark.parametrize("topic_filter", ["a/b", "+/b", "#"])
 async def test_retained_messages_are_there_when_subscribe_returns(connected, real, prefix, topic_filter):
     connector = await connected(real)

@@ -33,7 +33,7 @@ def receive_maximum(broker: Any, prefix: str) -> str:
     return str(_properties(broker, prefix).get(0x21, 65_535)) if _knows_5(broker, prefix) else NOT_5
 
 
-def beyond_it(broker: Any, prefix: str) -> str:
+def sixty_under_way(broker: Any, prefix: str) -> str:
     """QoS 2 whose PUBREL does not come stays in flight; 60 are more than some allow."""
     if not _knows_5(broker, prefix):
         return NOT_5
@@ -197,7 +197,7 @@ def restarted(broker: Any, prefix: str) -> str:
 PROBES: dict[str, Callable[[Any, str], str]] = {
     "MQTT 5 CONNECT": mqtt_5,
     "Receive Maximum": receive_maximum,
-    "60 messages beyond it": beyond_it,
+    "60 QoS 2 messages under way": sixty_under_way,
     "PUBACK where nobody subscribed": nobody_subscribed,
     "takeover of a 3.1.1 client": takeover,
     "CONNECT without an identifier": no_identifier,
