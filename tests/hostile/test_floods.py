@@ -142,11 +142,11 @@ async def test_a_flood_of_subacks_ends_the_connection(connected, caplog):
 
 
 class Endless(FakePeer):
-    """Begins a packet behind the first SUBACK, and sends bytes of it for as long as anybody takes them."""
+    """Begins a packet behind the first SUBACK, and sends more for as long as anybody takes it."""
 
-    def __init__(self, begins: bytes, most: int) -> None:
-        self.begins, self.most, self.sent = begins, most, 0
-        self.begun = self.given_up = False
+    def __init__(self, begins: bytes, most: int, more: bytes = b"x" * 65_536) -> None:
+        self.begins, self.most, self.more, self.sent = begins, most, more, 0
+        self.begun = False
         super().__init__()
 
     def answer(self, packet: Packet) -> bytes:
@@ -156,11 +156,10 @@ class Endless(FakePeer):
         self.begun = True
         self.send(good + self.begins)
         (client,) = self._clients()
-        more = b"x" * 65_536
         with contextlib.suppress(OSError):
             while self.sent < self.most:
-                client.sendall(more)
-                self.sent += len(more)
+                client.sendall(self.more)
+                self.sent += len(self.more)
         return b""
 
 
@@ -201,3 +200,21 @@ async def test_a_packet_that_stops_short_of_its_end_is_the_end_of_the_connection
         assert resident.grown_at_most() <= 50 * MIB
 
 
+
+
+async def test_an_endless_flood_holds_up_no_other_connector(connected, peer):
+    """All connectors of a process share one I/O thread."""
+    message = wire.publish("other", b"x" * 100)
+    with Endless(b"", most=1 << 40, more=message * 600) as flooding:
+        flooded = await connected(flooding)
+        await flooded.subscribe("good", lambda topic, payload: None)
+        await eventually(lambda: flooding.sent > MIB)
+        got: list[object] = []
+        other = await connected(peer)
+        await other.subscribe("good", lambda topic, payload: got.append(payload))
+        before = flooding.sent
+        for _ in range(3):
+            await lives(other, peer, got)
+        await eventually(lambda: flooding.sent > before)
+        assert flooded.stats().reconnects == other.stats().reconnects == 0
+        await flooded.disconnect(timeout=0.5)
