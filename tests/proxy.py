@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections import defaultdict
 from types import TracebackType
 from typing import NamedTuple
 
@@ -40,6 +41,7 @@ class Proxy:
         """Types of packets from the broker that do not pass."""
         self.trickling = False
         """A byte in 10 ms, in each direction."""
+        self._by_type: defaultdict[tuple[int, bool], list[Passed]] = defaultdict(list)
         self._cut_inside: tuple[int, bool] | None = None
         self._flowing = threading.Event()
         self._flowing.set()
@@ -55,8 +57,8 @@ class Proxy:
         self.stop()
 
     def packets(self, kind: int, *, from_broker: bool) -> list[Passed]:
-        """What has passed so far, of one type, in order."""
-        return [one for one in list(self.passed) if one.from_broker == from_broker and one.packet.kind == kind]
+        """What has passed so far, of one type, in order; the list goes on growing."""
+        return self._by_type[kind, from_broker]
 
     def pause(self) -> None:
         """Hold the bytes of both directions; the connections stay up."""
@@ -110,7 +112,9 @@ class Proxy:
             self._cut_inside = None
             relay.over = True
             return data[: len(data) // 2]
-        self.passed.append(Passed(relay.number, from_broker, packet, time.monotonic()))
+        passed = Passed(relay.number, from_broker, packet, time.monotonic())
+        self.passed.append(passed)
+        self._by_type[packet.kind, from_broker].append(passed)
         return data
 
 

@@ -47,10 +47,9 @@ class Stream:
 async def next_puback(proxy: Proxy, since: float) -> float:
     """Wait for the first PUBACK that passes after ``since``; returns when it did."""
 
-    def found() -> float | None:
-        return next((one.at for one in proxy.packets(wire.PUBACK, from_broker=True) if one.at > since), None)
-
-    return float(await eventually(found))
+    pubacks = proxy.packets(wire.PUBACK, from_broker=True)
+    await eventually(lambda: pubacks and pubacks[-1].at > since)
+    return next(one.at for one in pubacks if one.at > since)
 
 
 class Record:
@@ -60,7 +59,7 @@ class Record:
         self.published: dict[int, list[bytes]] = defaultdict(list)
         self.acknowledged: dict[int, list[bytes]] = defaultdict(list)
         in_flight: dict[tuple[int, int], bytes] = {}
-        for one in list(proxy.passed):
+        for one in proxy.passed:
             packet = one.packet
             if packet.kind == wire.PUBLISH and packet.qos and not one.from_broker:
                 in_flight[one.connection, packet.packet_id] = packet.payload

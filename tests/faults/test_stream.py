@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import resource
 import signal
 import socket
@@ -210,7 +211,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-async def test_qos_1(fault, new_connector, own_mosquitto, new_proxy, new_observer, passwords, prefix):
+async def test_qos_1(fault, new_connector, own_mosquitto, new_proxy, new_observer, passwords, prefix, caplog):
     settings = ["max_inflight_messages 0", *fault.settings]
     witness = {}
     if fault.strike is credentials_withdrawn:
@@ -224,6 +225,7 @@ async def test_qos_1(fault, new_connector, own_mosquitto, new_proxy, new_observe
     commands: list[Any] = []
     await connector.subscribe(f"{prefix}/commands", lambda topic, payload: commands.append(payload))
 
+    caplog.set_level(logging.DEBUG)
     stream = Stream(connector, f"{prefix}/events")
     stream.start()
     await next_puback(proxy, 0.0)
@@ -241,6 +243,10 @@ async def test_qos_1(fault, new_connector, own_mosquitto, new_proxy, new_observe
     assert (stats.acknowledged, stats.dropped, stats.rejected) == (len(stream.payloads), {}, {})
     assert bool(stats.reconnects) is not fault.lives
     Record(proxy).check(stream.payloads)
+    # A line when a connection is lost, one when the first attempt fails; no payload, no secret at any level.
+    loud = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(loud) <= 2 * stats.reconnects + 2, loud
+    assert not any(text in caplog.text for text in (LOGIN["password"], stream.payloads[0].decode()))
     if not fault.forgets:
         await eventually(lambda: len(set(observer.payloads)) == len(stream.payloads), 30)
         assert list(dict.fromkeys(observer.payloads)) == stream.payloads
