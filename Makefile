@@ -68,8 +68,7 @@ test-rust: $(DEV)
 	cargo test --quiet
 
 # New seeds of the simulation until the time is over: make soak HOURS=8, or SECONDS=60.
-SECONDS ?= $(if $(HOURS),$(shell expr $(HOURS) \* 3600),600)
-
+soak: SECONDS ?= $(if $(HOURS),$(shell expr $(HOURS) \* 3600),600)
 soak:
 	CASCADE_SIM_SECONDS=$(SECONDS) cargo test --quiet --package cascade-mqtt-core --test simulation -- --ignored --nocapture soak
 
@@ -109,9 +108,9 @@ test-pure: wheels
 	$(call suite_on,build/pure,dist/*-none-any.whl,aiomqtt==2.4.0 paho-mqtt==2.1.0,CASCADE_TEST_BACKENDS=python)
 
 FUZZ ?= packets outbox session topics json_encode json_decode
-# For each of them.
-SECONDS ?= 60
 
+# Each of them for so long.
+fuzz: SECONDS ?= 60
 fuzz: | $(BIN)/maturin
 	@for target in $(FUZZ); do \
 	    PYO3_PYTHON=$(abspath $(BIN)/python) rust/fuzz/run $$target -max_total_time=$(SECONDS) || exit 1; \
