@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
 import wire
 from listener import Listener
 
@@ -162,9 +160,3 @@ def test_one_that_is_never_acknowledged_while_all_others_are(backend):
         assert (reader.received, reader.reused) == (WARM_UP + EVENTS[backend], 0)
         reader.acknowledge_the_first()
         assert report()["acknowledged"] == WARM_UP + EVENTS[backend]
-
-
-@pytest.fixture(autouse=True)
-def _linux_only() -> None:
-    if sys.platform != "linux":
-        pytest.skip("resident memory is read from /proc")

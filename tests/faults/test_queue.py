@@ -241,3 +241,20 @@ async def test_what_the_engine_publishes_itself_is_counted_too(away, proxy, mosq
     assert await settled(lambda: len(observer.seen), still_s=1.5) == 1_000
     assert len(set(observer.topics)) == 1_000
     assert all(message.json["body"]["lost"] == {"queue_full": 2} for message in observer.seen)
+
+
+async def test_an_event_that_the_broker_does_not_take_is_told_of(connected, own_mosquitto, new_observer, prefix):
+    """A broker that closes on it: the event is dropped, and its run hears of it."""
+    broker = own_mosquitto("max_packet_size 2000")
+    observer = new_observer(broker, f"cascade/telemetry/{prefix}/#")
+    connector = await connected(broker)
+    runs = Runs(connector, observer, prefix)
+    runs.flood({"one": 20, "two": 20})
+    runs.publishers["one"].task_state("t", "n", "RUNNING", metadata={"large": "." * 3_000})
+    runs.flood({"one": 20, "two": 20})
+    assert await connector.flush(30) == 0
+    await eventually(runs.gaps)
+    (gap,) = runs.gaps()
+    assert (gap.json["run_id"], gap.json["body"]["lost"]) == ("one", {"rejected_by_peer": 1})
+    await eventually(lambda: (runs.lost("one"), runs.lost("two")) == (1, 0))
+    assert accounts.check(connector.stats()).dropped == {"rejected_by_peer": 1}
