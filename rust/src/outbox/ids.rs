@@ -49,7 +49,7 @@ impl Ids {
                 Some(id) => id,
                 None => self.another()?,
             };
-            if !self.open.contains(&id) {
+            if self.open.is_empty() || !self.open.contains(&id) {
                 let place = self.place(id).expect("it has a place");
                 self.owners[place] = Some(owner);
                 return Some(id);

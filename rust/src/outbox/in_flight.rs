@@ -6,11 +6,8 @@ use std::sync::Arc;
 
 use super::ids::{Ack, Ids, Owner};
 use super::segment::{Rejected, Segment};
-use super::sent::{Sent, Span};
+use super::sent::{Fate, Sent, Span};
 use crate::packet;
-
-/// Retained segments below this are not worth compacting again, unless no frame is left in them.
-const COMPACT_MIN_BYTES: usize = 4 * 1024;
 
 /// How many messages may be in flight: in all, and at QoS 2.
 #[derive(Clone, Copy, Debug)]
@@ -215,7 +212,9 @@ impl InFlight {
     pub fn retain(&mut self, span: Span) {
         let number = span.number;
         drop(span);
-        self.compact(number, 2);
+        if self.segments.get(&number).is_some_and(|sent| sent.is_sparse(2)) {
+            self.meet(number, Fate::Compacted);
+        }
     }
 
     /// The frame boundary at or after `position` in the segment of a span.
@@ -244,7 +243,6 @@ impl InFlight {
         }
         self.ids.give_back(packet_id);
         let token = self.finish(number, index as usize);
-        self.tidy(number);
         if self.count == 0 {
             self.ids.rest();
         }
@@ -255,10 +253,10 @@ impl InFlight {
     fn release(&mut self, number: u64, index: usize) {
         let sent = self.segments.get_mut(&number).expect("an owner is in a kept segment");
         sent.kill(index);
-        let early = index >= sent.next;
+        let (early, fate) = (index >= sent.next, sent.fate());
         self.released += 1;
+        self.meet(number, fate);
         self.end_of_frame(early);
-        self.tidy(number);
     }
 
     /// A message is at its end; returns its token. Its identifier is the caller's affair.
@@ -273,7 +271,9 @@ impl InFlight {
         entry.packet_id = 0;
         let token = entry.token;
         sent.live -= 1;
+        let fate = sent.fate();
         self.count -= 1;
+        self.meet(number, fate);
         if released {
             self.released -= 1;
             self.exactly_once -= 1;
@@ -292,21 +292,17 @@ impl InFlight {
         }
     }
 
-    /// Give memory back where a segment needs much less than it has.
-    fn tidy(&mut self, number: u64) {
-        let sent = &self.segments[&number];
-        if sent.live == 0 {
-            self.forget(number);
-        } else if sent.allocated() > COMPACT_MIN_BYTES || !sent.has_frames() {
-            self.compact(number, 4);
-        }
-    }
-
-    fn compact(&mut self, number: u64, part: usize) {
-        if let Some(sent) = self.segments.get_mut(&number) {
-            self.allocated -= sent.allocated();
-            sent.compact_if_sparse(part, &mut self.ids);
-            self.allocated += sent.allocated();
+    #[inline]
+    fn meet(&mut self, number: u64, fate: Fate) {
+        match fate {
+            Fate::Kept => {}
+            Fate::Compacted => {
+                let sent = self.segments.get_mut(&number).expect("a segment is kept until it is forgotten");
+                self.allocated -= sent.allocated();
+                sent.compact(&mut self.ids);
+                self.allocated += sent.allocated();
+            }
+            Fate::Forgotten => self.forget(number),
         }
     }
 
@@ -363,7 +359,8 @@ impl InFlight {
                     tokens.extend((entry.token != 0).then_some(entry.token));
                 }
             }
-            self.tidy(number);
+            let fate = sent.fate();
+            self.meet(number, fate);
         }
         (self.exactly_once, self.released) = (0, 0);
         self.ids.forget();
@@ -402,22 +399,17 @@ impl InFlight {
         } else {
             self.ids.give_back(entry.packet_id);
         }
-        self.tidy(number);
         Some(rejected)
     }
 
     /// Wait for no PUBCOMP any more.
     pub fn stop_releasing(&mut self) -> Uncertain {
         let mut uncertain = Uncertain::default();
-        for number in self.segments.keys().copied().collect::<Vec<_>>() {
-            for index in 0..self.segments[&number].entries.len() {
-                let entry = self.segments[&number].entries[index];
-                if entry.dead && entry.packet_id != 0 {
-                    uncertain.add(self.finish(number, index));
-                    self.ids.give_back(entry.packet_id);
-                }
+        for id in self.releases() {
+            if let Some(&mut Owner { number, index, .. }) = self.ids.owner(id) {
+                uncertain.add(self.finish(number, index as usize));
+                self.ids.give_back(id);
             }
-            self.tidy(number);
         }
         self.ids.close_all();
         uncertain

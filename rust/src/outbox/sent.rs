@@ -8,6 +8,16 @@ use crate::packet;
 
 /// What a segment costs beside its buffer and its index, roughly.
 const OVERHEAD: usize = 160;
+/// Buffers below this are not worth compacting for an acknowledgement, unless no frame is left in them.
+const COMPACT_MIN_BYTES: usize = 4 * 1024;
+
+/// What is to become of a segment that needs less than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Kept,
+    Compacted,
+    Forgotten,
+}
 
 #[derive(Debug)]
 pub struct Sent {
@@ -50,10 +60,6 @@ impl Sent {
         self.entries[self.next..].iter().find(|entry| !entry.dead)
     }
 
-    pub fn has_frames(&self) -> bool {
-        self.live_bytes > 0
-    }
-
     pub fn is_exactly_once(&self, entry: &Entry) -> bool {
         packet::qos(frame(&self.bytes, entry)) == 2
     }
@@ -69,14 +75,25 @@ impl Sent {
         boundary(&self.entries, position)
     }
 
-    /// Copy what is needed into buffers of just that size, where it lies so thinly that more than `part` times as
-    /// much is held. Not while the writer holds the buffer: it asks for frame boundaries in it.
-    pub fn compact_if_sparse(&mut self, part: usize, ids: &mut Ids) {
-        let needed = self.live_bytes + self.live as usize * size_of::<Entry>();
-        let settled = self.next == self.entries.len() && Arc::strong_count(&self.bytes) == 1;
-        if !settled || needed * part >= self.buffers() {
-            return;
+    #[inline]
+    pub fn fate(&self) -> Fate {
+        match self.live {
+            0 => Fate::Forgotten,
+            _ if self.is_sparse(4) && (self.live_bytes == 0 || self.buffers() > COMPACT_MIN_BYTES) => Fate::Compacted,
+            _ => Fate::Kept,
         }
+    }
+
+    /// Whether more than `part` times as much is held as needed. Not while the writer holds the buffer: it asks for
+    /// frame boundaries in it.
+    #[inline]
+    pub fn is_sparse(&self, part: usize) -> bool {
+        let needed = self.live_bytes + self.live as usize * size_of::<Entry>();
+        needed * part < self.buffers() && self.next == self.entries.len() && Arc::strong_count(&self.bytes) == 1
+    }
+
+    /// Copy what is needed into buffers of just that size.
+    pub fn compact(&mut self, ids: &mut Ids) {
         let mut bytes = Vec::with_capacity(self.live_bytes);
         let mut entries = Vec::with_capacity(self.live as usize);
         for entry in self.entries.iter().filter(|entry| !entry.dead || entry.packet_id != 0) {
