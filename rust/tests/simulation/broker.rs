@@ -52,9 +52,15 @@ pub struct Broker {
     /// Messages that were on their way to a client whose session is no more.
     pub forgotten: BTreeSet<u64>,
     pub violation: Option<String>,
+    /// What came, in words, where somebody wants to read it.
+    pub heard: Option<Vec<String>>,
 }
 
 impl Broker {
+    pub fn new(traced: bool) -> Self {
+        Self { heard: traced.then(Vec::new), ..Self::default() }
+    }
+
     pub fn take_said(&mut self) -> (Vec<(usize, Vec<u8>)>, Vec<usize>) {
         (std::mem::take(&mut self.said), std::mem::take(&mut self.ended))
     }
@@ -156,6 +162,9 @@ impl Broker {
             match wire::parse(&input[position..]) {
                 Ok(None) => break,
                 Ok(Some((packet, size))) => {
+                    if let Some(heard) = &mut self.heard {
+                        heard.push(format!("    from link {link}: {packet}"));
+                    }
                     open = self.handle(link, packet, ledger).unwrap_or_else(|why| {
                         self.violation.get_or_insert(why);
                         false
@@ -190,6 +199,8 @@ impl Broker {
         match packet {
             Packet::Publish(publish) => {
                 if self.largest.is_some_and(|above| publish.payload.len() > above + HEAD) {
+                    // It may be given up for this, and then no answer is waited for.
+                    session.answered(publish.id);
                     return Ok(false);
                 }
                 let number = ledger.seen(&publish, link)?;

@@ -201,6 +201,9 @@ impl World {
 
     /// What the broker has to say goes on its way.
     pub fn broker_speaks(&mut self) {
+        for packet in self.broker.heard.as_mut().map(std::mem::take).unwrap_or_default() {
+            self.note(|| packet);
+        }
         let (said, ended) = self.broker.take_said();
         for (number, bytes) in said {
             let link = &mut self.links[number];

@@ -27,7 +27,7 @@ use run::{Report, run};
 use schedule::Schedule;
 
 /// Seeds that are tried whenever the tests run.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 3_000;
 
 fn once(seed: u64, traced: bool) -> Report {
     run(seed, &Schedule::from_seed(seed), traced)

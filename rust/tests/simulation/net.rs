@@ -94,6 +94,7 @@ impl Stream for Wire {
     }
 
     async fn ready(&self, interest: Interest) -> io::Result<()> {
+        self.world.lock().called(false);
         while !self.world.lock().is_ready(self.number, interest) {
             self.readiness.notified().await;
         }

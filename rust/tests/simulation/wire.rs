@@ -1,5 +1,9 @@
 //! Packets as a broker sees them: strict on what a client sends, written apart from the code under test.
 
+use std::fmt;
+
+use crate::ledger::number_of;
+
 #[derive(Debug)]
 pub enum Packet<'a> {
     Connect { identifier: &'a str, clean: bool, keep_alive_s: u16 },
@@ -19,6 +23,18 @@ pub struct Publish<'a> {
     pub id: u16,
     pub topic: &'a str,
     pub payload: &'a [u8],
+}
+
+impl fmt::Display for Packet<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Publish(Publish { dup, qos, retain, id, payload, .. }) => {
+                let number = number_of(payload);
+                write!(out, "Publish {{ number: {number:?}, id: {id}, qos: {qos}, dup: {dup}, retain: {retain} }}")
+            }
+            other => write!(out, "{other:?}"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

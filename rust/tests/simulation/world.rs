@@ -18,7 +18,7 @@ pub type Shared = Arc<Mutex<World>>;
 /// Calls that moved nothing, in one second, beyond those that go with calls that moved something.
 const IDLE_CALLS: u64 = 4_000;
 /// Calls without the clock moving on.
-const CALLS_AT_ONCE: u64 = 2_000_000;
+const CALLS_AT_ONCE: u64 = 500_000;
 
 pub struct World {
     pub rng: Rng,
@@ -52,7 +52,7 @@ impl World {
             weather: Weather::FAIR,
             weather_changed: Arc::default(),
             links: Vec::new(),
-            broker: Broker::default(),
+            broker: Broker::new(traced),
             ledger: Ledger::default(),
             failure: None,
             trace: traced.then(Vec::new),
@@ -101,7 +101,7 @@ impl World {
         self.last_dial = None;
     }
 
-    /// The driver tried to read or to write. A driver that spins is stopped, and found broken.
+    /// The driver tried to read or to write, or asked whether it can. A driver that spins is stopped, and found broken.
     pub fn called(&mut self, fruitful: bool) {
         let (second, instant) = (self.now_ms() / 1000, Instant::now());
         let calls = &mut self.calls;
@@ -115,7 +115,7 @@ impl World {
         *if fruitful { &mut calls.fruitful } else { &mut calls.idle } += 1;
         assert!(calls.at_once < CALLS_AT_ONCE, "the driver spins");
         if calls.idle > IDLE_CALLS + 4 * calls.fruitful {
-            let why = format!("{} calls that moved nothing in a second", calls.idle);
+            let why = format!("{} calls that moved nothing in a second, {} that did", calls.idle, calls.fruitful);
             self.fail(&why);
         }
     }
