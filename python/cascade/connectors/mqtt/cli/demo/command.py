@@ -40,7 +40,7 @@ def demo(
         ),
     ] = None,
     backend: BackendOption = Backend.AUTO,
-    qos: Annotated[int, typer.Option(help="Of the telemetry; with 0 what was lost is listed.", min=0, max=1)] = 1,
+    qos: Annotated[int, typer.Option(help="Of the telemetry; with 0 what was lost is listed.", min=0, max=2)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures alone, as one JSON object.")] = False,
     svg: Annotated[
         Path | None,
