@@ -28,13 +28,11 @@ pub fn handle() -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
     let handle = runtime.handle().clone();
     let fresh = Box::into_raw(Box::new(Runtime { handle: handle.clone(), process: process::id() }));
-    if let Err(winner) = CURRENT.compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Acquire) {
-        // SAFETY: `fresh` was not published; `winner` was, by another thread of this process.
-        let winner = unsafe {
-            drop(Box::from_raw(fresh));
-            &*winner
-        };
-        return Ok(winner.handle.clone());
+    if CURRENT.compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        // SAFETY: `fresh` was not published.
+        drop(unsafe { Box::from_raw(fresh) });
+        // Another thread of this process was first. What it stored is gone again where it could start no I/O thread.
+        return self::handle();
     }
     let thread = thread::Builder::new().name("cascade-mqtt-io".into());
     let serve = move || {

@@ -34,6 +34,12 @@ fn payloads(py: Python<'_>, data: &[u8]) -> Result<()> {
         let mut out = Vec::with_capacity(before.len() + room);
         out.extend_from_slice(before);
         compare(py, &value, limit, out);
+        if maker.input.ratio(1, 8)? {
+            let (lists, dicts) = maker.containers();
+            let hook = json_module(py).call_method1("vandal", (lists, dicts)).expect("it is there");
+            // What is made of it is of no interest, but that all memory that is touched is alive.
+            let _ = encode_json(&value, Some(&hook), limit, &mut Vec::with_capacity(room));
+        }
     }
     Ok(())
 }

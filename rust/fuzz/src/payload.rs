@@ -11,11 +11,12 @@ pub struct Maker<'a, 'py> {
     pub input: Unstructured<'a>,
     keys: Vec<Bound<'py, PyAny>>,
     dicts: Vec<Bound<'py, PyDict>>,
+    lists: Vec<Bound<'py, PyList>>,
 }
 
 impl<'a, 'py> Maker<'a, 'py> {
     pub fn new(py: Python<'py>, input: &'a [u8]) -> Self {
-        Self { py, input: Unstructured::new(input), keys: Vec::new(), dicts: Vec::new() }
+        Self { py, input: Unstructured::new(input), keys: Vec::new(), dicts: Vec::new(), lists: Vec::new() }
     }
 
     /// `depth` is how many containers of ours stand around it.
@@ -28,7 +29,11 @@ impl<'a, 'py> Maker<'a, 'py> {
                 PyComplex::from_doubles(py, real, imaginary).into_any()
             }
             _ if depth > 8 => PyList::empty(py).into_any(),
-            7 | 8 => PyList::new(py, self.objects(depth)?).expect("memory").into_any(),
+            7 | 8 => {
+                let list = PyList::new(py, self.objects(depth)?).expect("memory");
+                self.lists.push(list.clone());
+                list.into_any()
+            }
             9 => PyTuple::new(py, self.objects(depth)?).expect("memory").into_any(),
             10 | 11 if !self.dicts.is_empty() => {
                 let dict = self.input.choose(&self.dicts)?.copy().expect("memory");
@@ -49,6 +54,11 @@ impl<'a, 'py> Maker<'a, 'py> {
                 dict.into_any()
             }
         })
+    }
+
+    /// All containers that can be changed: the lists, then the dicts.
+    pub fn containers(&self) -> (&[Bound<'py, PyList>], &[Bound<'py, PyDict>]) {
+        (&self.lists, &self.dicts)
     }
 
     fn objects(&mut self, depth: usize) -> Result<Vec<Bound<'py, PyAny>>> {

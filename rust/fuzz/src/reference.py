@@ -53,6 +53,24 @@ def hook(value: complex) -> list[float]:
     return [value.real, value.imag]
 
 
+def vandal(lists: list[list[object]], dicts: list[dict[object, object]]) -> object:
+    """A ``default`` that changes all that is being written."""
+
+    def default(value: complex) -> list[object]:
+        for items in lists:
+            items[: len(items) // 2] = []
+        for place, items in enumerate(dicts):
+            if place % 2:
+                items.clear()
+            elif items:
+                # Of the same size, which is what is looked at.
+                items.pop(next(iter(items)))
+                items[str(value)] = [value.imag]
+        return [value.real]
+
+    return default
+
+
 def decode(data: bytes) -> object:
     """Refused for anything but one JSON value in strict UTF-8, not too deep, without NaN and lone surrogates."""
     if not data:
