@@ -165,6 +165,27 @@ async def test_a_forbidden_topic_in_mqtt_5_is_counted(new_connector, own_mosquit
     assert (stats.acknowledged, stats.dropped) == (100, {"rejected_by_peer": 2})
 
 
+@pytest.mark.parametrize(
+    ("backend", "protocol"), [("native", "3.1.1"), ("python", "3.1.1"), ("python", "5")], indirect=["backend"]
+)
+async def test_a_message_above_the_brokers_limit(new_connector, own_mosquitto, new_observer, prefix, protocol):
+    """mosquitto's ``message_size_limit``: acknowledged and thrown away, under MQTT 5 with reason 0x95, and the
+    connection closed. The rest flows in order."""
+    broker = own_mosquitto("message_size_limit 2000")
+    observer = new_observer(broker, f"{prefix}/#")
+    connector = new_connector(broker, protocol=protocol)
+    await connector.connect()
+    payloads = [b"." * 3_000 if number == 25 else b"%d" % number for number in range(50)]
+    for payload in payloads:
+        connector.publish_nowait(f"{prefix}/a", payload, qos=1)
+    assert await connector.flush(30) == 0
+    await eventually(lambda: len(set(observer.payloads)) == 49)
+    assert list(dict.fromkeys(observer.payloads)) == payloads[:25] + payloads[26:]
+    stats = accounts.check(connector.stats())
+    assert stats.acknowledged + stats.dropped.get("rejected_by_peer", 0) == 50
+    assert stats.dropped == ({"rejected_by_peer": 1} if protocol == "5" else {})
+
+
 async def _publish_to_both(connector: Any, prefix: str) -> int:
     """100 events to a topic, among them 2 to a forbidden one; returns what is left of them."""
     for number in range(100):
