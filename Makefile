@@ -1,7 +1,7 @@
 # Everything a contributor runs; .ci/run calls the same targets.
 #   make demo [BACKEND=python] [ARGS="--json"]   make dev   make test [ARGS="-k qos1"]   make lint   make fmt
 #   make wheels   make test-wheel   make test-pure   make test-brokers [BROKERS=nats,mochi]   make fuzz [FUZZ=topics SECONDS=600]
-#   make bench   make bench-peers   make clean
+#   make soak [HOURS=8]   make bench   make bench-peers   make clean
 
 PYTHON ?= python3
 VENV ?= .venv

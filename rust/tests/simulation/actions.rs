@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cascade_mqtt_core::core::Command;
 use cascade_mqtt_core::inbox::Inbox;
-use cascade_mqtt_core::outbox::{Limits, Message};
+use cascade_mqtt_core::outbox::{Limits, Message, OnFull, Rejection};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -49,6 +49,7 @@ impl Run<'_> {
                     consumer.pace = pace;
                 }
             }
+            Action::Beat { alive_ms } => self.core.beat(Duration::from_millis(alive_ms)),
             Action::Remote { slot, messages, size, qos, retain } => {
                 for _ in 0..messages {
                     self.publish_remotely(slot, size, qos, retain);
@@ -119,6 +120,8 @@ impl Run<'_> {
         let offered = self.core.outbox.lock().offer(&message, tracked && qos > 0, born_ms);
         world.ledger.offered(&message, size, offered.map(|(token, _)| token));
         drop(world);
+        let waits = self.schedule.config.limits.on_full == OnFull::Wait;
+        self.waits_for_room |= waits && offered == Err(Rejection::QueueFull);
         self.core.tell_outcomes();
         if let Ok((_, true)) = offered {
             self.core.bell.driver.notify_one();

@@ -66,6 +66,12 @@ impl Run<'_> {
                     },
                 },
                 Event::Log { level: Level::Error, line } => Err(line),
+                Event::Subscribed { subscription, .. } => self.consumers[subscription as usize].answered(true),
+                Event::Unsubscribed { subscription } => self.consumers[subscription as usize].answered(false),
+                Event::Space => {
+                    self.waits_for_room = false;
+                    Ok(())
+                }
                 Event::Connected { .. } => {
                     self.connected = true;
                     Ok(())

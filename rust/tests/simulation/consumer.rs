@@ -22,6 +22,8 @@ pub struct Consumer {
     pub inbox: Arc<Inbox>,
     pub pace: Pace,
     pub subscribed: bool,
+    /// What the broker's last answer was to: a SUBSCRIBE, or an UNSUBSCRIBE.
+    answer: Option<bool>,
     /// The first message that was published after it subscribed: copies of older ones come in any order.
     first: u64,
     batch: Batch,
@@ -48,12 +50,25 @@ impl Consumer {
             inbox,
             pace: Pace::Eager,
             subscribed: true,
+            answer: None,
             first,
             batch: Batch::default(),
             seen: BTreeMap::new(),
             latest: [None; 2],
             owed: Vec::new(),
         }
+    }
+
+    pub fn answered(&mut self, subscribed: bool) -> Result<(), String> {
+        match self.answer.replace(subscribed) {
+            Some(false) => Err(format!("subscription {} is told of behind its end", self.inbox.subscription)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether its owner heard of what it asked for last.
+    pub fn is_answered(&self) -> bool {
+        self.answer == Some(self.subscribed)
     }
 
     pub fn expect(&mut self, number: u64) {

@@ -1,6 +1,7 @@
 //! After the faults: connected again, everything through, nothing missing, and a clean end.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -28,9 +29,12 @@ impl Run<'_> {
         }
         world.change_weather(Weather::FAIR);
         world.broker_speaks();
+        drop(world);
         for consumer in &mut self.consumers {
             consumer.pace = Pace::Eager;
         }
+        // The program is alive, and promises no beat.
+        self.core.beat(Duration::ZERO);
     }
 
     /// Connected within the longest delay and a second, then everything that waits is through.
@@ -39,6 +43,9 @@ impl Run<'_> {
         self.demand(self.connected, "not connected again in time")?;
         self.flush();
         self.until(60_000, "everything is flushed", |run| run.flushes.is_empty()).await?;
+        self.demand(!self.waits_for_room, "nobody was told of room")?;
+        let waiting = self.consumers.iter().position(|consumer| !consumer.is_answered());
+        self.demand(waiting.is_none(), &format!("subscription {waiting:?} waits for an answer"))?;
         self.pass(10_000).await?;
         let unsettled = self.world.lock().broker.live_session().and_then(|session| session.unsettled());
         self.demand(unsettled.is_none(), &format!("the session is not settled: {unsettled:?}"))

@@ -49,6 +49,8 @@ pub struct Run<'a> {
     pub remote: Vec<Delivery>,
     /// Flushes under way: token, and the number of the first message behind it.
     pub flushes: Vec<(u32, u64)>,
+    /// A message was refused, and room has not been told of since.
+    pub waits_for_room: bool,
     pub connected: bool,
     pub stopped: bool,
 }
@@ -62,6 +64,7 @@ impl<'a> Run<'a> {
             consumers: Vec::new(),
             remote: Vec::new(),
             flushes: Vec::new(),
+            waits_for_room: false,
             connected: false,
             stopped: true,
         }

@@ -36,6 +36,10 @@ pub enum Action {
         which: usize,
         pace: Pace,
     },
+    /// The program says that it is alive, and does not say so again.
+    Beat {
+        alive_ms: u64,
+    },
     /// Somebody else publishes.
     Remote {
         slot: u8,
@@ -198,6 +202,7 @@ fn action(rng: &mut Rng) -> Action {
             hurried_after_ms: rng.bool().then(|| rng.u64(..1000)),
             for_ms: rng.u64(..2000),
         },
+        95 => Action::Beat { alive_ms: rng.u64(..5000) },
         _ => Action::Weather(Weather::FAIR),
     }
 }
