@@ -83,7 +83,12 @@ impl Run<'_> {
                 self.pass(for_ms).await?;
                 self.start();
             }
-            Action::Cut { .. } | Action::Reset { .. } | Action::Close | Action::HalfOpen | Action::Stall { .. } => {
+            Action::Cut { .. }
+            | Action::CutBehindPacket
+            | Action::Reset { .. }
+            | Action::Close
+            | Action::HalfOpen
+            | Action::Stall { .. } => {
                 if let Some(number) = newest {
                     self.harm(number, action);
                 }
@@ -97,6 +102,7 @@ impl Run<'_> {
         let link = &mut world.links[number];
         match *action {
             Action::Cut { way, after } => link.pipe(way).cut_in = Some(after),
+            Action::CutBehindPacket => link.cut_behind_packet = true,
             Action::Stall { way, for_ms } => {
                 link.pipe(way).stalled_until = Instant::now() + Duration::from_millis(for_ms);
             }

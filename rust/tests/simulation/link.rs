@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::net::{Dial, Weather};
+use crate::wire;
 use crate::world::World;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,9 @@ pub struct Link {
     /// The client has been told of the end by the broker.
     eof: bool,
     pub silent: bool,
+    pub cut_behind_packet: bool,
+    /// What of a packet the client has written, while it is not whole.
+    begun: Vec<u8>,
     client: Arc<Notify>,
 }
 
@@ -67,6 +71,24 @@ impl Link {
             Way::ToBroker => &mut self.up,
             Way::ToClient => &mut self.down,
         }
+    }
+
+    fn wrote(&mut self, bytes: &[u8]) {
+        self.up.sent.extend(bytes);
+        self.up.carrier.notify_one();
+        self.begun.extend(bytes);
+        let mut whole = 0;
+        while let Ok(Some((_, size))) = wire::parse(&self.begun[whole..]) {
+            whole += size;
+        }
+        self.begun.drain(..whole);
+    }
+
+    /// How many of these bytes end the first packet that ends in them.
+    fn packet_ends(&self, bytes: &[u8]) -> Option<usize> {
+        let stream = [&self.begun, bytes].concat();
+        let (_, size) = wire::parse(&stream).ok().flatten()?;
+        Some(size - self.begun.len())
     }
 
     /// Let those who wait look again.
@@ -101,6 +123,8 @@ impl World {
             broker_closed: false,
             eof: false,
             silent: how == Dial::Silent,
+            cut_behind_packet: false,
+            begun: Vec::new(),
             client: Arc::clone(&client),
         });
         self.note(|| format!("link {number} opens: {how:?}"));
@@ -135,9 +159,15 @@ impl World {
         } else if room == 0 {
             Err(io::ErrorKind::WouldBlock.into())
         } else {
-            let size = bytes.len().min(room).min(self.rng.usize(1..=self.weather.piece));
-            link.up.sent.extend(&bytes[..size]);
-            link.up.carrier.notify_one();
+            let mut size = bytes.len().min(room).min(self.rng.usize(1..=self.weather.piece));
+            let cut = (link.cut_behind_packet && !link.up.swallows).then(|| link.packet_ends(&bytes[..size])).flatten();
+            size = cut.unwrap_or(size);
+            link.wrote(&bytes[..size]);
+            if cut.is_some() {
+                let whole: Vec<u8> = link.up.sent.drain(..).collect();
+                self.arrive(number, Way::ToBroker, &whole);
+                self.reset(number, true);
+            }
             Ok(size)
         };
         self.called(outcome.is_ok());

@@ -19,6 +19,7 @@ impl Run<'_> {
         world.broker.heal();
         for number in 0..world.links.len() {
             let link = &mut world.links[number];
+            link.cut_behind_packet = false;
             for way in [Way::ToBroker, Way::ToClient] {
                 let pipe = link.pipe(way);
                 (pipe.stalled_until, pipe.cut_in) = (Instant::now(), None);

@@ -53,6 +53,8 @@ pub enum Action {
         way: Way,
         after: usize,
     },
+    /// At the end of a packet of the client's, which arrives.
+    CutBehindPacket,
     Reset {
         noticed: bool,
     },
@@ -210,7 +212,8 @@ fn action(rng: &mut Rng) -> Action {
 fn fault_of_the_network(rng: &mut Rng) -> Action {
     let way = *pick(rng, &[Way::ToBroker, Way::ToClient]);
     match rng.u8(..10) {
-        0..4 => Action::Cut { way, after: rng.usize(1..3000) },
+        0 => Action::CutBehindPacket,
+        1..4 => Action::Cut { way, after: rng.usize(1..3000) },
         4..6 => Action::Reset { noticed: rng.bool() },
         6 => Action::HalfOpen,
         7..9 => Action::Stall { way, for_ms: rng.u64(..4000) },
