@@ -3,7 +3,7 @@
 use super::in_flight::{Mismatch, Progress, Window};
 use super::intake::TAKE_BYTES;
 use super::segment;
-use super::{Ack, Alarm, DropReason, MAX_PUBLISH_ID, Outbox, Outcome, Pending, Segment, Span};
+use super::{Ack, Alarm, DropReason, Outbox, Outcome, Pending, Segment, Span};
 
 impl Outbox {
     /// Take the next QoS 0 segment to write; it comes back through `written` or `give_back`.
@@ -190,7 +190,7 @@ impl Outbox {
     }
 
     fn window(&self) -> Window {
-        let all = self.limits.in_flight.min(usize::from(MAX_PUBLISH_ID));
+        let all = self.limits.in_flight.min(self.in_flight.usable_ids());
         Window { all, exactly_once: self.limits.in_flight_qos2 }
     }
 

@@ -105,6 +105,11 @@ impl Ids {
         closed
     }
 
+    /// How many can be in use at once.
+    pub fn usable(&self) -> usize {
+        usize::from(MAX_PUBLISH_ID) - self.open.len()
+    }
+
     pub fn open(&self) -> impl Iterator<Item = u16> {
         self.open.iter().copied()
     }

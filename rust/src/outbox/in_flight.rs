@@ -86,6 +86,11 @@ impl InFlight {
         self.begun - self.again
     }
 
+    /// How many identifiers there are for messages in flight.
+    pub fn usable_ids(&self) -> usize {
+        self.ids.usable()
+    }
+
     /// Whether an identifier awaits PUBCOMP.
     pub fn is_releasing(&self) -> bool {
         self.released > 0 || self.ids.open().next().is_some()

@@ -271,6 +271,27 @@ fn what_a_stop_left_open_is_released_before_it_is_used_again() {
 }
 
 #[test]
+fn where_almost_all_identifiers_are_open_the_rest_is_the_window() {
+    const LEFT: u16 = 10;
+    let mut outbox = opened_with(64 << 20, usize::MAX, usize::MAX, OnFull::DropOldest);
+    for number in 0..u64::from(MAX_PUBLISH_ID - LEFT) {
+        Sample::new(number, 2, 20).offer(&mut outbox).unwrap();
+    }
+    send_all(&mut outbox);
+    outbox.discard(DropReason::Closed);
+    outbox.open();
+    assert_eq!(outbox.connected(true).len(), usize::from(MAX_PUBLISH_ID - LEFT));
+    for number in 0..100 {
+        Sample::new(number, 1, 20).offer(&mut outbox).unwrap();
+    }
+    assert_eq!(send_all(&mut outbox).len(), usize::from(LEFT));
+    assert_eq!(outbox.pending(), Pending::Nothing);
+    assert!(Sample::new(100, 0, 20).offer(&mut outbox).unwrap().1, "QoS 0 does not wait");
+    assert_eq!(pubcomp(&mut outbox, 7), Progress::Released);
+    assert_eq!(send_all(&mut outbox).iter().map(|frame| frame.1).collect::<Vec<_>>(), [7]);
+}
+
+#[test]
 fn without_the_session_nothing_is_open() {
     let (mut outbox, _) = stopped();
     outbox.open();
