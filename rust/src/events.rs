@@ -1,11 +1,10 @@
 //! What happened on the I/O thread, queued for the Python face to fetch.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use crate::sync::Mutex;
-use crate::wake::{Bell, EVENTS};
+use crate::wake::{Bell, EVENTS, Notifier};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -44,45 +43,64 @@ pub enum Level {
 }
 
 pub struct Events {
-    queue: Mutex<VecDeque<Event>>,
-    arrived: Condvar,
+    queue: Mutex<Queue>,
     bell: Arc<Bell>,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    /// Threads that wait for the next one.
+    watchers: Vec<Arc<Notifier>>,
 }
 
 impl Events {
     pub fn new(bell: Arc<Bell>) -> Self {
-        Self { queue: Mutex::new(VecDeque::new()), arrived: Condvar::new(), bell }
+        Self { queue: Mutex::default(), bell }
     }
 
     pub fn push(&self, event: Event) {
         let first = {
             let mut queue = self.queue.lock();
             // Nobody may look for days while a broker is away: the same failure again is no news.
-            if matches!(event, Event::Failed { .. }) && queue.back() == Some(&event) {
+            if matches!(event, Event::Failed { .. }) && queue.events.back() == Some(&event) {
                 return;
             }
-            queue.push_back(event);
-            queue.len() == 1
+            queue.events.push_back(event);
+            for watcher in queue.watchers.drain(..) {
+                watcher.push(0, EVENTS);
+            }
+            queue.events.len() == 1
         };
-        self.arrived.notify_all();
         if first {
             self.bell.ring(EVENTS);
         }
     }
 
     pub fn take(&self) -> VecDeque<Event> {
-        std::mem::take(&mut *self.queue.lock())
+        std::mem::take(&mut self.queue.lock().events)
     }
 
-    /// Block until an event waits; false on time-out.
-    pub fn wait(&self, timeout: Duration) -> bool {
-        let waited = self.arrived.wait_timeout_while(self.queue.lock(), timeout, |queue| queue.is_empty());
-        !waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
+    /// Ring this once, at the next event; false where one waits already.
+    pub fn watch(&self, watcher: Arc<Notifier>) -> bool {
+        let mut queue = self.queue.lock();
+        let none = queue.events.is_empty();
+        if none {
+            queue.watchers.push(watcher);
+        }
+        none
+    }
+
+    /// Nobody waits for that any longer; returns whether an event does.
+    pub fn unwatch(&self, watcher: &Arc<Notifier>) -> bool {
+        let mut queue = self.queue.lock();
+        queue.watchers.retain(|other| !Arc::ptr_eq(other, watcher));
+        !queue.events.is_empty()
     }
 
     /// Wake the loop if anything waits: it has just been attached.
     pub fn ring_if_waiting(&self) {
-        if !self.queue.lock().is_empty() {
+        if !self.queue.lock().events.is_empty() {
             self.bell.ring(EVENTS);
         }
     }

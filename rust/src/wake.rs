@@ -26,7 +26,7 @@ impl Notifier {
         Self { socket, ready: Mutex::default() }
     }
 
-    fn push(&self, client: u32, what: i64) {
+    pub fn push(&self, client: u32, what: i64) {
         let first = {
             let mut ready = self.ready.lock();
             ready.insert((client, what)) && ready.len() == 1

@@ -1,4 +1,4 @@
-//! The handle that Python holds. Nothing here waits, but `wait`; no Python runs under a lock.
+//! The handle that Python holds. Nothing here waits; no Python runs under a lock.
 
 use std::process;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyDict, PyString};
+use pyo3::types::{IntoPyDict, PyByteArray, PyDict, PyString};
 
 use super::inbox::{Decode, Inbox};
 use super::intake::{self, Intake};
@@ -84,10 +84,16 @@ impl Client {
         Ok(offered.map_or_else(|rejection| (rejection as u8, 0), |token| (0, token)))
     }
 
-    /// `publish_nowait` as one callable; `refused` is called with the code of what is not queued, and
-    /// `elsewhere` with the whole call in a forked child.
-    fn publisher<'py>(&self, py: Python<'py>, refused: Py<PyAny>, elsewhere: Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        Bound::new(py, Publisher::new(self.intake.clone_ref(py), refused, elsewhere))?.getattr("publish_nowait")
+    /// `publish_nowait` as one callable; `refused` is called with the code of what is not queued, unless
+    /// `said` holds 1 there, and `elsewhere` with the whole call in a forked child.
+    fn publisher<'py>(
+        &self,
+        py: Python<'py>,
+        refused: Py<PyAny>,
+        said: Py<PyByteArray>,
+        elsewhere: Py<PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Bound::new(py, Publisher::new(self.intake.clone_ref(py), refused, said, elsewhere))?.getattr("publish_nowait")
     }
 
     /// In a forked child: nothing that is published goes to what the parent has.
@@ -145,8 +151,14 @@ impl Client {
         self.core.events.take().into_iter().map(|event| triple(py, event)).collect()
     }
 
-    fn wait(&self, py: Python<'_>, timeout_s: f64) -> bool {
-        py.detach(|| self.core.events.wait(duration(timeout_s)))
+    /// Ring the notifier once, at the next event; false where one waits already.
+    fn watch(&self, notifier: &Notifier) -> bool {
+        self.core.events.watch(notifier.shared())
+    }
+
+    /// End a watch; returns whether an event waits.
+    fn unwatch(&self, notifier: &Notifier) -> bool {
+        self.core.events.unwatch(&notifier.shared())
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

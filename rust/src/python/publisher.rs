@@ -2,6 +2,7 @@
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::PyByteArray;
 
 use super::intake::Intake;
 
@@ -10,6 +11,9 @@ use super::intake::Intake;
 pub struct Publisher {
     intake: Py<Intake>,
     refused: Py<PyAny>,
+    /// By code: 1 where `refused` has said it already. Python that runs under a frame of this file could be
+    /// ended there with its daemon thread, and the process with it.
+    said: Py<PyByteArray>,
     elsewhere: Py<PyAny>,
 }
 
@@ -34,6 +38,7 @@ impl Publisher {
         }
         match self.intake.get().offer(topic, payload, qos, retain, false, false)? {
             Ok(_) => Ok(true),
+            Err(rejection) if self.is_said(py, rejection as usize) => Ok(false),
             Err(rejection) => self.refused.bind(py).call1((rejection as u8,))?.is_truthy(),
         }
     }
@@ -46,7 +51,12 @@ impl Publisher {
 }
 
 impl Publisher {
-    pub fn new(intake: Py<Intake>, refused: Py<PyAny>, elsewhere: Py<PyAny>) -> Self {
-        Self { intake, refused, elsewhere }
+    pub fn new(intake: Py<Intake>, refused: Py<PyAny>, said: Py<PyByteArray>, elsewhere: Py<PyAny>) -> Self {
+        Self { intake, refused, said, elsewhere }
+    }
+
+    fn is_said(&self, py: Python<'_>, code: usize) -> bool {
+        // SAFETY: the interpreter is attached, and no Python runs while the bytes are borrowed.
+        unsafe { self.said.bind(py).as_bytes() }.get(code) == Some(&1)
     }
 }

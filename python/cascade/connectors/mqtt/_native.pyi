@@ -1,7 +1,7 @@
 """The compiled core. ``backends/native.py`` is its only user; the meaning of each method is told by
 the ``Backend`` protocol in ``backends/base.py``, which these signatures match.
 
-Nothing here raises for the network's sake, and nothing blocks but ``Client.wait``. Everything is
+Nothing here raises for the network's sake, and nothing blocks. Everything is
 thread-safe except that one ``Inbox`` belongs to one consumer.
 """
 
@@ -77,7 +77,9 @@ class Client:
     def stop(self, timeout_s: float, goodbye: bool) -> None: ...
     def publish(self, topic: Any, payload: Any, qos: int, retain: bool, priority: bool) -> int: ...
     def publish_tracked(self, topic: Any, payload: Any, qos: int, retain: bool) -> tuple[int, int]: ...
-    def publisher(self, refused: Callable[[int], bool], elsewhere: Callable[..., bool]) -> Callable[..., bool]: ...
+    def publisher(
+        self, refused: Callable[[int], bool], said: bytearray, elsewhere: Callable[..., bool]
+    ) -> Callable[..., bool]: ...
     def leave_to_parent(self) -> None: ...
     def rejection_detail(self) -> str: ...
     def withdraw(self, token: int) -> bool: ...
@@ -94,7 +96,10 @@ class Client:
     def events(self) -> list[tuple[str, int, Any]]:
         """What has happened, oldest first, as ``(kind, token, detail)``."""
 
-    def wait(self, timeout_s: float) -> bool:
-        """Block without the GIL until events wait; False on time-out."""
+    def watch(self, notifier: Notifier) -> bool:
+        """Ring it once, at the next event; False where one waits already."""
+
+    def unwatch(self, notifier: Notifier) -> bool:
+        """End a watch; returns whether an event waits."""
 
     def stats(self) -> RawStats: ...

@@ -310,7 +310,9 @@ class MqttConnector:
         self.__dict__["_publish"] = link.backend.publish
         if type(self).publish_nowait is _PUBLISH_NOWAIT:
             # Neither overridden nor patched: the backend may save the frame of that method.
-            self.__dict__["publish_nowait"] = link.backend.publisher(self._refused, _PUBLISH_NOWAIT.__get__(self))
+            self.__dict__["publish_nowait"] = link.backend.publisher(
+                self._refused, link.refusals.said, _PUBLISH_NOWAIT.__get__(self)
+            )
         return link.backend.publish(topic, payload, qos, retain, priority)
 
     def _publish_first(self, topic: str, payload: Any, qos: int) -> bool:

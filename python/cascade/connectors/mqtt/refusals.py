@@ -31,15 +31,16 @@ class Refusals:
     def __init__(self, logger: logging.Logger, *, strict: bool) -> None:
         self._logger = logger
         self._strict = strict
-        self._said: set[str] = set()
+        self.said = bytearray(len(REJECTIONS))
+        """By code: 1, another refusal needs no word until ``forget``."""
 
     def note(self, code: int, backend: Backend) -> None:
         """Log a refusal by this thread's last publish; with ``strict`` raise for the caller's mistakes."""
         reason = REJECTIONS[code]
         if self._strict and reason in _MISTAKES:
             raise _MISTAKES[reason](_words(reason, backend))
-        if reason not in self._said:
-            self._said.add(reason)
+        if not self.said[code]:
+            self.said[code] = 1
             line = _LINES.get(reason) or f"an event was refused: {_words(reason, backend)}"
             self._logger.warning("%s; further ones are counted in stats()", line)
 
@@ -57,9 +58,9 @@ class Refusals:
     def forget(self, reason: str | None = None) -> None:
         """The state has changed: say it again next time."""
         if reason is None:
-            self._said.clear()
+            self.said[:] = bytes(len(REJECTIONS))
         else:
-            self._said.discard(reason)
+            self.said[REJECTIONS.index(reason)] = 0
 
 
 def _words(reason: str, backend: Backend) -> str:

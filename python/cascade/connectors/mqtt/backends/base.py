@@ -155,11 +155,13 @@ class Backend(Protocol):
         """As ``publish`` with priority; returns ``(code, token)``. ``acknowledged`` or ``given_up``
         follows for the token when the code is 0."""
 
-    def publisher(self, refused: Callable[[int], bool], elsewhere: Callable[..., bool]) -> Callable[..., bool]:
+    def publisher(
+        self, refused: Callable[[int], bool], said: bytearray, elsewhere: Callable[..., bool]
+    ) -> Callable[..., bool]:
         """``MqttConnector.publish_nowait`` as one callable, as cheap as this backend can make it.
 
-        ``refused`` is called with the code of a message that is not queued, after ``leave_to_parent``
-        ``elsewhere`` with all arguments; its result is returned.
+        ``refused`` is called with the code of a message that is not queued, unless ``said`` holds 1 at that
+        index, which stands for False; ``elsewhere`` with all arguments, after ``leave_to_parent``.
         """
 
     def leave_to_parent(self) -> None:

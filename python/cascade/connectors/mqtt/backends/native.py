@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
+import socket
+import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -13,6 +16,8 @@ from .base import Event
 from .wakeup import LoopWakeup
 
 __all__ = ["NativeBackend"]
+
+_NAP_S = 0.01
 
 
 class NativeBackend:
@@ -41,7 +46,6 @@ class NativeBackend:
         self.flush_left = client.flush_left
         self.end_flush = client.end_flush
         self.beat = client.beat
-        self.wait = client.wait
         self.stats = client.stats
 
     def attach(
@@ -63,6 +67,29 @@ class NativeBackend:
         if wakeup is not None:
             self._client.detach()
             wakeup.remove(self._key)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block the calling thread until events wait; False on time-out.
+
+        It waits here, not in the core: at the end of the interpreter a daemon thread is ended where it waits, and
+        that cannot be done to a thread with a frame of Rust on its stack.
+        """
+        try:
+            reader, writer = socket.socketpair()
+        except OSError:  # too many open files
+            time.sleep(min(timeout_s, _NAP_S))
+            return True
+        with reader, writer:
+            notifier = _native.Notifier(writer.fileno())
+            if not self._client.watch(notifier):
+                return True
+            try:
+                poll = select.poll()
+                poll.register(reader, select.POLLIN)
+                poll.poll(timeout_s * 1000)
+            finally:
+                waiting = self._client.unwatch(notifier)
+        return waiting
 
     def events(self) -> list[Event]:
         """Take all events that wait, oldest first."""

@@ -71,14 +71,16 @@ class PythonBackend:
     def publish_tracked(self, topic: Any, payload: Any, qos: int, retain: bool) -> tuple[int, int]:
         return self._submit(topic, payload, qos, retain, True, track=True)
 
-    def publisher(self, refused: Callable[[int], bool], elsewhere: Callable[..., bool]) -> Callable[..., bool]:
+    def publisher(
+        self, refused: Callable[[int], bool], said: bytearray, elsewhere: Callable[..., bool]
+    ) -> Callable[..., bool]:
         publish = self.publish
 
         def publish_nowait(topic: Any, payload: Any, qos: int = 0, retain: bool = False) -> bool:
             if self._left.is_set():
                 return elsewhere(topic, payload, qos, retain)
             code = publish(topic, payload, qos, retain, False)
-            return not code or refused(code)
+            return not code or (not said[code] and refused(code))
 
         return publish_nowait
 
