@@ -182,9 +182,9 @@ fn action(rng: &mut Rng) -> Action {
         42..44 => Action::Unsubscribe { which: rng.usize(..100) },
         44..49 => Action::Read {
             which: rng.usize(..100),
-            pace: match rng.u8(..3) {
-                0 => Pace::Stuck,
-                1 => Pace::Slow(rng.usize(1..4)),
+            pace: match rng.u8(..4) {
+                0..2 => Pace::Stuck,
+                2 => Pace::Slow(rng.usize(1..4)),
                 _ => Pace::Eager,
             },
         },
