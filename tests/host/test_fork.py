@@ -53,7 +53,7 @@ def test_a_given_identifier_is_not_used_twice(run_program, peer):
 
 def test_forks_under_load(run_program, peer, backend):
     """Two threads publish all the while; no child hangs, and nobody's events are lost or sent twice."""
-    children = 60 if backend == "native" else 24
+    children = 40 if backend == "native" else 12
     (parent,) = run_program("fork_under_load", peer, children=children).said
     assert parent["left"] == 0
     for which, count in enumerate(parent["counts"]):
