@@ -152,6 +152,32 @@ async def test_while_it_looks_nothing_else_is_sent(connected, allergic):
     assert (stats.written, stats.acknowledged, dict(stats.dropped)) == (5, 5, {"rejected_by_peer": 1})
 
 
+async def test_a_broker_that_closes_every_connection_loses_nothing(connected, peer):
+    """Behind CONNACK, whatever comes: while one message is looked for, none is sent before a PINGREQ is answered."""
+    connector = await connected(peer)
+    connector.publish_nowait("t", "first", qos=1)
+    assert await connector.flush(10) == 0
+    peer.puback = False
+    for number in range(5):
+        connector.publish_nowait("t", str(number), qos=1)
+    await eventually(lambda: len(peer.published()) == 6)
+    for cuts in range(4):
+        peer.cut()
+        await eventually(lambda cuts=cuts: peer.connections == 2 + cuts)
+        if cuts < 2:
+            await eventually(lambda cuts=cuts: len(peer.published()) >= 6 + 5 * (cuts + 1))
+    peer.pingresp = False
+    before = peer.connections
+    for more in range(4):
+        await eventually(lambda more=more: len(peer.of(wire.CONNECT)) == before + more)
+        peer.cut()
+    peer.puback = peer.pingresp = True
+    peer.cut()
+    assert await connector.flush(20) == 0
+    stats = accounts.check(connector.stats())
+    assert (stats.acknowledged, dict(stats.dropped)) == (6, {})
+
+
 async def test_a_broker_that_dies_for_another_reason_loses_nothing(connected, peer):
     """It is cut four times in the middle of a replay, and lives when the messages come one at a time."""
     peer.puback = False

@@ -87,7 +87,7 @@ def test_the_broker_hears_from_us_through_pauses_of_our_own():
     assert not ear.tick(end + KEEP_ALIVE / 2, paused=False)
 
 
-def test_answered_is_said_when_no_subscribe_is_open():
+def test_answered_is_said_when_no_subscribe_and_no_ping_is_open():
     ear = Ear()
     ear.session.add(ear.inbox(1, "a"), 0.0)
     ear.session.add(ear.inbox(2, "b"), 0.0)
@@ -97,9 +97,13 @@ def test_answered_is_said_when_no_subscribe_is_open():
     assert not ear.session.is_answered
     # Refused, and one that is never answered.
     ear.session.suback(2, b"\x80", 0.1)
+    assert not ear.session.is_answered
+    ear.session.pingresp(0.2)
     assert ear.session.is_answered
     ear.session.disconnected()
     ear.connect()
+    ear.session.pingresp(0.2)
+    assert not ear.session.is_answered
     ear.tick(5.0, paused=False)
     assert ear.session.is_answered
 

@@ -197,7 +197,13 @@ class Driver:
         self._events.push("connected", int(opened.session_present), version)
         self._receiver.attach(link, session_present=opened.session_present)
         self._sender.attach(link, opened, version)
-        self._session.connected(link, opened.keepalive_s, session_present=opened.session_present, now=now)
+        self._session.connected(
+            link,
+            opened.keepalive_s,
+            session_present=opened.session_present,
+            probing=self._sender.is_probing,
+            now=now,
+        )
         self._arm()
         self.pump()
         try:
@@ -268,6 +274,7 @@ class Driver:
     def pingresp(self) -> None:
         self._session.pingresp(time.monotonic())
         self._arm()
+        self.pump()
 
     # Timers
 

@@ -49,6 +49,11 @@ class Sender:
         self._pump_due = False
         self._window = self._qos_2_window = self._maximum_packet_bytes = self._maximum_qos = 0
 
+    @property
+    def is_probing(self) -> bool:
+        """Whether messages go out one at a time, to find the one that the broker dies of."""
+        return self._poison.probing
+
     def attach(self, link: Link, opened: Opened, version: str) -> None:
         """Send over this link; first what a session remembers of the handshakes of QoS 2 (MQTT 3.1.1 section 4.4)."""
         self._link = link

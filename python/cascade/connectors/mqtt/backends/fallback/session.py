@@ -110,11 +110,17 @@ class Session:
 
     @property
     def is_answered(self) -> bool:
-        """Whether no SUBSCRIBE waits for its SUBACK."""
-        return all(round_.granted_at is not None for round_ in self._rounds.values())
+        """Whether no SUBSCRIBE waits for its SUBACK, and no PINGREQ for its PINGRESP."""
+        return self._ping_since is None and all(round_.granted_at is not None for round_ in self._rounds.values())
 
-    def connected(self, wire: Wire, keepalive_s: float, *, session_present: bool, now: float) -> None:
-        """CONNACK came: subscribe to everything (again), and unsubscribe from what a session has kept in vain."""
+    def connected(
+        self, wire: Wire, keepalive_s: float, *, session_present: bool, probing: bool = False, now: float
+    ) -> None:
+        """CONNACK came: subscribe to everything (again), and unsubscribe from what a session has kept in vain.
+
+        ``probing``: send a PINGREQ in any case, so that what ends every connection at once is not taken for the
+        effect of a message that follows.
+        """
         self._wire, self._keepalive_s = wire, keepalive_s
         self._pings_sent = self._pings_answered = 0
         self._ping_since = None
@@ -126,7 +132,7 @@ class Session:
             filters.setdefault(inbox.topic_filter, []).append(inbox)
         for topic_filter, members in filters.items():
             self._subscribe(topic_filter, members, now)
-        if filters:
+        if filters or probing:
             self._ping(now)
 
     def disconnected(self) -> None:
