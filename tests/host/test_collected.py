@@ -43,7 +43,7 @@ class Engine:
     """Holds a connector, which holds its methods."""
 
     def __init__(self, backend: str, peer: Any) -> None:
-        hooks = {"default": self.encode, "on_state_change": self.note}
+        hooks = {"default": self.encode, "on_state_change": self.note, "heartbeat": 0.1, "hang_timeout": 20}
         self.connector = MqttConnector(peer.host, peer.port, backend=backend, **hooks)
 
     def encode(self, value: object) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -69,7 +70,9 @@ class Pulse:
         if self._heartbeat_s is not None and now - self._told_at >= self._heartbeat_s:
             self._tell(self._heartbeat_s)
             self._told_at, self._lag_s = now, 0.0
-        self._timer = loop.call_at(now + self._interval_s, self._beat, now + self._interval_s)
+        # Weakly, so that the loop holds no connector that nobody else does.
+        beat: weakref.ReferenceType[Callable[[float], None]] = weakref.WeakMethod(self._beat)
+        self._timer = loop.call_at(now + self._interval_s, _call, beat, now + self._interval_s)
 
     def _tell(self, interval_s: float) -> None:
         stats = self._stats()
@@ -84,3 +87,9 @@ class Pulse:
             "stats": dataclasses.asdict(stats),
         }
         self._backend.publish(f"cascade/stats/{encode_id(self._incarnation.source)}", message, 0, False, False)
+
+
+def _call(beat: weakref.ReferenceType[Callable[[float], None]], due: float) -> None:
+    living = beat()
+    if living is not None:
+        living(due)
