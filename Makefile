@@ -77,6 +77,7 @@ lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	cargo fmt --all --check
+	cd rust/fuzz && cargo fmt --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --quiet --all-targets --features python -- -D warnings
 
@@ -84,6 +85,7 @@ fmt: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	cargo fmt --all
+	cd rust/fuzz && cargo fmt
 
 wheels: $(BIN)/maturin
 	rm -rf dist

@@ -63,7 +63,7 @@ def test_help_of_a_command_teaches_by_example(command):
     [
         (["fly"], "fly"),
         (["publish", "only/a/topic"], "payload"),
-        (["publish", "a", "b", "--qos", "2"], "--qos"),
+        (["publish", "a", "b", "--qos", "3"], "--qos"),
         (["publish", "a", "b", "--broker", "host:port"], "host:port"),
         (["publish", "a", "b", "--broker", "host:99999"], "port"),
         (["publish", "a", "b", "--password", "secret"], "--password"),
@@ -135,7 +135,7 @@ def address(broker: Any) -> str:
     return f"{broker.host}:{broker.port}"
 
 
-@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_publish(backend, embedded_broker, prefix, new_observer, qos):
     observer = new_observer(embedded_broker, f"{prefix}/#")
     options = ["--qos", qos, "--backend", backend, "--broker", address(embedded_broker)]
