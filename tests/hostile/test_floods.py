@@ -200,8 +200,6 @@ async def test_a_packet_that_stops_short_of_its_end_is_the_end_of_the_connection
         assert resident.grown_at_most() <= 50 * MIB
 
 
-
-
 async def test_an_endless_flood_holds_up_no_other_connector(connected, peer):
     """All connectors of a process share one I/O thread."""
     message = wire.publish("other", b"x" * 100)
