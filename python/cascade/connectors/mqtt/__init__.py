@@ -12,11 +12,12 @@ from .errors import (
     SubscribeError,
     TopicError,
 )
+from .events import GapEvent, LifecycleEvent, ResourceEvent, TaskStateEvent
 from .messages import Message
 from .options import Will
 from .protocols import Connector, SubscriptionHandle
 from .stats import Stats
-from .telemetry import GapEvent, LifecycleEvent, ResourceEvent, TaskStateEvent, TelemetryPublisher
+from .telemetry import TelemetryPublisher
 
 __all__ = [
     "BackendUnavailable",

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from .backends.base import Backend
 from .envelope import Run, timestamp
+from .events import GapEvent
 from .incarnation import Incarnation
-from .telemetry import GapEvent
 
 __all__ = ["Gaps"]
 
