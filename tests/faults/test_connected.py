@@ -42,7 +42,8 @@ async def test_silence_is_found_by_keep_alive(connected, broker, proxy, new_obse
     # 1.5 keep-alives, and as much for a machine that is busy with other tests.
     assert 0.9 * KEEPALIVE_S < time.monotonic() - began < 3 * KEEPALIVE_S
     proxy.withheld.clear()
-    await eventually(lambda: connector.stats().reconnects == 1)
+    await eventually(lambda: len(proxy.packets(wire.SUBACK, from_broker=True)) == 2)
+    assert connector.stats().reconnects == 1
     new_observer(broker).publish(f"{prefix}/in", "1")
     await eventually(lambda: got == [1])
 
