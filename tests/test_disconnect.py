@@ -144,3 +144,11 @@ async def test_counts_go_on_over_a_second_connection(connected, peer):
     await connector.disconnect()
     stats = accounts.check(connector.stats())
     assert (stats.submitted, stats.acknowledged) == (2, 2)
+
+
+async def test_a_goodbye_without_time_is_said_all_the_same(connected, peer):
+    """DISCONNECT goes with what the socket takes at once, so that no will is published (MQTT 3.1.1 section 3.14)."""
+    connector = await connected(peer)
+    await connector.disconnect(timeout=0)
+    await eventually(lambda: peer.of(wire.DISCONNECT))
+    assert peer.packets[-1].kind == wire.DISCONNECT

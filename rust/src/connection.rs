@@ -16,6 +16,8 @@ use crate::writer::{Stopped, Writer};
 
 /// How long a busy writer waits for more before it writes a little.
 const LINGER: Duration = Duration::from_millis(1);
+/// Answers that the broker has not taken: more than it can be owed for all packet identifiers there are.
+const UNTAKEN_BYTES: usize = 1024 * 1024;
 /// The end of a stop's time that is kept for DISCONNECT and for reading what still arrives.
 const CLOSING: Duration = Duration::from_millis(250);
 
@@ -51,7 +53,11 @@ impl<S: Stream> Connection<S> {
             driver.obey(core);
             core.look_for_room();
             let now = driver.now_ms();
-            let reading = self.reader.pump(now, core, &mut driver.session, &driver.inboxes, &self.stream)?;
+            // Who sends and does not read is not heard until it does, so that what it is answered takes no more memory.
+            let reading = match driver.session.control().len() > UNTAKEN_BYTES {
+                true => Reading::Unanswerable,
+                false => self.reader.pump(now, core, &mut driver.session, &driver.inboxes, &self.stream)?,
+            };
             driver.session.set_paused(now, matches!(reading, Reading::Paused { .. }));
             driver.session.tick(now)?;
             if let Some(silent) = core.pulse.missed() {
@@ -87,7 +93,7 @@ impl<S: Stream> Connection<S> {
             };
             let deadline = self.deadline(core, driver, reading, linger_until);
             let interest = match (reading, stopped) {
-                (Reading::Paused { .. }, Stopped::Blocked) => Some(Interest::WRITABLE),
+                (Reading::Unanswerable, _) | (Reading::Paused { .. }, Stopped::Blocked) => Some(Interest::WRITABLE),
                 (Reading::Paused { .. }, _) => None,
                 (_, Stopped::Blocked) => Some(Interest::READABLE | Interest::WRITABLE),
                 _ => Some(Interest::READABLE),
@@ -127,6 +133,8 @@ impl<S: Stream> Connection<S> {
                 driver.session.goodbye();
             }
             farewell.append(driver.session.control());
+            // What goes at once goes also where the time of the stop is over; an error is met again below.
+            let _ = self.writer.write_control(&mut farewell, &self.stream);
         }
         driver.within_stop(core, self.end(farewell)).await;
     }
@@ -154,5 +162,71 @@ impl<S: Stream> Connection<S> {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::packet;
+
+    /// Sends QoS 1 up to a size, and reads nothing until it is told to.
+    #[derive(Default)]
+    struct Flood {
+        sent: AtomicUsize,
+        reads: AtomicBool,
+    }
+
+    const FLOOD_BYTES: usize = 32 * 1024 * 1024;
+
+    impl Stream for &'static Flood {
+        fn try_read_buf(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+            if self.sent.load(Ordering::Relaxed) >= FLOOD_BYTES {
+                return Ok(0);
+            }
+            let before = buffer.len();
+            while buffer.len() < before + 32 * 1024 {
+                let start = buffer.len();
+                packet::publish(buffer, b"a", b"", 1, false);
+                packet::patch(&mut buffer[start..], 1, false);
+            }
+            self.sent.fetch_add(buffer.len() - before, Ordering::Relaxed);
+            Ok(buffer.len() - before)
+        }
+
+        fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+            if self.reads.load(Ordering::Relaxed) { Ok(bytes.len()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        }
+
+        async fn ready(&self, interest: Interest) -> io::Result<()> {
+            while !interest.is_readable() && !self.reads.load(Ordering::Relaxed) {
+                yield_now().await;
+            }
+            Ok(())
+        }
+
+        fn shutdown_write(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_to_a_broker_that_does_not_read_take_bounded_memory() {
+        let flood: &'static Flood = Box::leak(Box::default());
+        let core = Core::new(Config::for_tests(1));
+        let mut driver = Driver::new(&core.config);
+        driver.session.connected(0, false);
+        let mut connection = Connection::new(flood, Vec::new());
+        let unread = timeout(Duration::from_secs(1), connection.run(&core, &mut driver)).await;
+        assert!(unread.is_err(), "it waits for the broker: {unread:?}");
+        assert!(driver.session.control().len() < 2 * UNTAKEN_BYTES);
+        flood.reads.store(true, Ordering::Relaxed);
+        let read = timeout(Duration::from_secs(60), connection.run(&core, &mut driver)).await;
+        assert!(matches!(read, Ok(Err(Ended::ByPeer))), "all of it is heard: {read:?}");
     }
 }

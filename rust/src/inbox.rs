@@ -106,7 +106,7 @@ impl Inbox {
         };
         self.given.fetch_add(1, Ordering::Relaxed);
         if wake {
-            self.bell.ring(i64::from(self.subscription));
+            self.ring();
         }
     }
 
@@ -134,6 +134,11 @@ impl Inbox {
             payload: &batch.bytes[body + topic..end],
             flags: batch.bytes[start + 8],
         }))
+    }
+
+    /// Wake the consumer, who stopped before it found nothing.
+    pub fn ring(&self) {
+        self.bell.ring(i64::from(self.subscription));
     }
 
     fn swap(&self, batch: &mut Batch) -> bool {

@@ -40,6 +40,8 @@ pub enum Reading {
     Paused {
         until_ms: u64,
     },
+    /// The broker does not take the answers that there are.
+    Unanswerable,
 }
 
 #[derive(Default)]

@@ -122,7 +122,9 @@ impl Template {
     /// What had changed too often may have come to rest: compare with the values of this message from now on.
     #[cold]
     fn refresh(&mut self, py: Python<'_>, data: &[u8], whole: &Bound<'_, PyDict>) {
-        if let Some(fresh) = learn::template(py, data, whole) {
+        if data.len() <= MAX_BYTES
+            && let Some(fresh) = learn::template(py, data, whole)
+        {
             *self = Self { uses: self.uses, ..fresh };
         }
     }
