@@ -51,10 +51,11 @@ def test_a_given_identifier_is_not_used_twice(run_program, peer):
     assert identifiers[1].startswith(b"mine-")
 
 
-def test_forks_under_load(run_program, peer, backend):
+@pytest.mark.parametrize("first", ["child", "parent"])
+def test_forks_under_load(run_program, peer, backend, first):
     """Two threads publish all the while; no child hangs, and nobody's events are lost or sent twice."""
-    children = 40 if backend == "native" else 12
-    (parent,) = run_program("fork_under_load", peer, children=children).said
+    children = 8 if first == "parent" else 40 if backend == "native" else 12
+    (parent,) = run_program("fork_under_load", peer, children=children, first=first).said
     assert parent["left"] == 0
     for which, count in enumerate(parent["counts"]):
         assert payloads(peer, f"parent/{which}") == [b"%d" % number for number in range(count)]
