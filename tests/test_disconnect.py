@@ -152,3 +152,14 @@ async def test_a_goodbye_without_time_is_said_all_the_same(connected, peer):
     await connector.disconnect(timeout=0)
     await eventually(lambda: peer.of(wire.DISCONNECT))
     assert peer.packets[-1].kind == wire.DISCONNECT
+
+
+async def test_a_new_connection_outlives_the_time_of_the_last_stop(connected, peer):
+    connector = await connected(peer)
+    await connector.disconnect(timeout=0.5)
+    ends = time.monotonic() + 0.5
+    await connector.connect()
+    await eventually(lambda: time.monotonic() > ends + 0.2)
+    await connector.publish("t", "x", qos=1)
+    assert await connector.flush(10) == 0
+    assert (connector.stats().connected, connector.stats().reconnects) == (True, 0)

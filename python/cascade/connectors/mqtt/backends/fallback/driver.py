@@ -101,6 +101,8 @@ class Driver:
 
     def _give_up(self, task: asyncio.Task[None]) -> None:
         """There is nothing to wait for, or no time."""
+        if task is not self._task:
+            return
         if self._wake is None:
             task.cancel()
         elif not self._wake.done():

@@ -203,12 +203,12 @@ class Link:
 
     def pause(self) -> None:
         """Read nothing until ``resume``."""
-        if not self._paused:
+        if not self._paused and not self._closing:
             self._paused = True
             self._unwatch()
 
     def resume(self) -> None:
-        if self._paused:
+        if self._paused and not self._closing:
             self._paused = False
             self._watch()
             # What was read before the pause is not announced by the socket again.
