@@ -165,6 +165,20 @@ async def test_error_texts_are_cut_to_2_kib(watched, prefix, text):
     assert whole == "x" * 2_048
 
 
+class _Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+async def test_an_error_may_be_the_exception_itself(watched, prefix):
+    connector, observer = await watched()
+    telemetry = TelemetryPublisher(connector, org_id=prefix)
+    for error in (ValueError("wrong"), _Mute()):
+        assert telemetry.task_state("t", "t", "FAILED", error=error)
+    await eventually(lambda: len(observer.seen) == 2)
+    assert [message.json["body"]["error"] for message in observer.seen] == ["wrong", "[_Mute without a text]"]
+
+
 async def test_errors_are_redacted_before_they_are_cut(watched, prefix):
     connector, observer = await watched()
     telemetry = TelemetryPublisher(connector, org_id=prefix, redact=lambda text: text.replace("s3cr3t", "***"))

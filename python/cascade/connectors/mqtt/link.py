@@ -248,10 +248,12 @@ class Link:
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
         """No event is handled meanwhile: what is begun here can be expected here."""
-        with self._draining:
-            yield
-        if self._news:
-            self.drain()
+        try:
+            with self._draining:
+                yield
+        finally:
+            if self._news:
+                self.drain()
 
     def block_until(self, done: Callable[[], bool], timeout_s: float) -> bool:
         """Handle events on this thread until ``done()``; False on time-out."""

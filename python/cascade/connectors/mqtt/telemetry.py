@@ -114,14 +114,19 @@ class TelemetryPublisher:
             self._identity = self._connector.epoch, self._source_id or self._connector.source_id
         return self._identity
 
-    def _printable(self, error: str) -> str:
+    def _printable(self, error: Any) -> str:
+        """The text of an error, which a program may give as the exception that it is."""
+        try:
+            text = str(error)
+        except Exception:
+            return f"[{type(error).__name__} without a text]"
         if self._redact is not None:
             try:
-                error = _cut(self._redact(error))
+                text = _cut(self._redact(text))
             except Exception:
                 # The text may hold what the hook is there to hide.
                 return "[redaction failed]"
-        return _cut(error)
+        return _cut(text)
 
 
 def _cut(text: str) -> str:
