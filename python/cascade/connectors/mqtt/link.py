@@ -27,6 +27,7 @@ from .pulse import Pulse
 from .refusals import Refusals
 from .stats import Stats
 from .subscriptions import Subscription
+from .weakly import weakly
 
 __all__ = ["Attempt", "Link"]
 
@@ -178,7 +179,7 @@ class Link:
         if serving is not running:
             self.detach()
             try:
-                self.backend.attach(running, _weakly(self.drain), _weakly(self._ring))
+                self.backend.attach(running, weakly(self.drain), weakly(self._ring))
             except OSError as error:
                 raise ConnectError(f"the event loop cannot be woken: {error}") from error
             self._loop = running
@@ -360,15 +361,3 @@ class Link:
     def _announce(self, messages: Iterator[tuple[str, Any]]) -> None:
         for topic, payload in messages:
             self.backend.publish(topic, payload, 0, True, True)
-
-
-def _weakly(method: Callable[..., None]) -> Callable[..., None]:
-    """Call it as long as its object lives: a loop must not keep a connector that nobody holds any longer."""
-    weak = weakref.WeakMethod(method)
-
-    def call(*args: int) -> None:
-        strong = weak()
-        if strong is not None:
-            strong(*args)
-
-    return call

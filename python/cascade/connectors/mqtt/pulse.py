@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from .incarnation import Incarnation
 from .options import Options
 from .stats import Stats
 from .topics import encode_id
+from .weakly import weakly
 
 __all__ = ["Pulse"]
 
@@ -70,9 +70,7 @@ class Pulse:
         if self._heartbeat_s is not None and now - self._told_at >= self._heartbeat_s:
             self._tell(self._heartbeat_s)
             self._told_at, self._lag_s = now, 0.0
-        # Weakly, so that the loop holds no connector that nobody else does.
-        beat: weakref.ReferenceType[Callable[[float], None]] = weakref.WeakMethod(self._beat)
-        self._timer = loop.call_at(now + self._interval_s, _call, beat, now + self._interval_s)
+        self._timer = loop.call_at(now + self._interval_s, weakly(self._beat), now + self._interval_s)
 
     def _tell(self, interval_s: float) -> None:
         stats = self._stats()
@@ -87,9 +85,3 @@ class Pulse:
             "stats": dataclasses.asdict(stats),
         }
         self._backend.publish(f"cascade/stats/{encode_id(self._incarnation.source)}", message, 0, False, False)
-
-
-def _call(beat: weakref.ReferenceType[Callable[[float], None]], due: float) -> None:
-    living = beat()
-    if living is not None:
-        living(due)

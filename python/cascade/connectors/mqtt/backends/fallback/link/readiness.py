@@ -28,22 +28,21 @@ async def patiently(sock: socket.socket, call: Callable[[], _Result], *, sends: 
 
 async def writable(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(sock.fileno(), _settle, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_writer(sock.fileno())
+    await _announced(sock, loop.add_writer, loop.remove_writer)
 
 
 async def _readable(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock.fileno(), _settle, ready)
+    await _announced(sock, loop.add_reader, loop.remove_reader)
+
+
+async def _announced(sock: socket.socket, add: Callable[..., object], remove: Callable[[int], object]) -> None:
+    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    add(sock.fileno(), _settle, ready)
     try:
         await ready
     finally:
-        loop.remove_reader(sock.fileno())
+        remove(sock.fileno())
 
 
 def _settle(ready: asyncio.Future[None]) -> None:
