@@ -1,7 +1,7 @@
 # Everything a contributor runs; .ci/run calls the same targets.
 #   make demo [BACKEND=python] [ARGS="--json"]   make dev   make test [ARGS="-k qos1"]   make lint   make fmt
 #   make wheels   make test-wheel   make test-pure   make test-brokers [BROKERS=nats,mochi]   make fuzz [FUZZ=topics SECONDS=600]
-#   make soak [HOURS=8]   make bench   make bench-peers   make clean
+#   make soak [HOURS=8]   make bench [REPORT=build]   make bench-peers   make clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -123,11 +123,14 @@ test-brokers: $(DEV)
 	@nice $(BIN)/python tests/brokers/install.py
 	CASCADE_TEST_BROKERS=$(BROKERS) $(BIN)/python -m pytest tests/brokers $(ARGS)
 
+# Each writes benchmarks.md and benchmarks.svg there; what is committed is from bench-peers on a quiet machine.
+REPORT ?= docs
+
 bench: $(DEV)
-	$(BIN)/python -m pytest --benchmark $(ARGS)
+	$(BIN)/python -m pytest --benchmark --benchmark-report=$(REPORT) $(ARGS)
 
 bench-peers: $(DEV)
-	$(BIN)/python -m pytest --benchmark --peers $(ARGS)
+	$(BIN)/python -m pytest --benchmark --peers --benchmark-report=$(REPORT) $(ARGS)
 
 clean:
 	rm -rf build dist target .mypy_cache .pytest_cache .ruff_cache .benchmarks $(VENV)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from importlib import import_module, metadata
@@ -12,10 +13,13 @@ import orjson
 import pytest
 
 from .bench import Bench
+from .brokers import Running
 from .peers import PEERS, Encode, Peer
 from .receiving import Counting
 from .report import REPORT
 from .test_encode import stdlib
+from .test_import import import_of
+from .test_round_trip import TRIPS, round_trips
 
 pytestmark = [
     pytest.mark.peers,
@@ -25,7 +29,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-_MODULES = {"mqttium": "mqttium", "gmqtt": "gmqtt", "aiomqtt": "aiomqtt", "paho-mqtt": "paho", "awscrt": "awscrt"}
+_MODULES = {
+    "mqttium": "mqttium.api",
+    "gmqtt": "gmqtt",
+    "aiomqtt": "aiomqtt",
+    "paho-mqtt": "paho.mqtt.client",
+    "awscrt": "awscrt.mqtt5",
+}
+_RUMQTTC = ("rumqttc loop", "ours")
 _QOS0_EVENTS = {"aiomqtt": 10_000, "awscrt": 20_000, "paho-mqtt": 20_000, "rumqttc loop": 300_000}
 _QOS1_EVENTS = {"aiomqtt": 5_000, "paho-mqtt": 10_000, "rumqttc loop": 100_000}
 
@@ -52,12 +63,12 @@ def make_peer(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Any]:
     """Connects a peer; one that is not installed is a line of the summary."""
     made: list[Peer] = []
 
-    def make(name: str, encode: Encode, received: Any) -> Peer:
+    def make(name: str, encode: Encode, received: Any, port: int = bench.far_end.port) -> Peer:
         try:
             if name in _MODULES:
                 import_module(_MODULES[name])
             peer = PEERS[name](encode)
-            bench.runner.run(peer.connect(bench.far_end.port, received))
+            bench.runner.run(peer.connect(port, received))
         except (ImportError, FileNotFoundError) as error:
             request.config.stash[REPORT].absent[name] = str(error)
             pytest.skip(str(error))
@@ -69,12 +80,15 @@ def make_peer(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Any]:
         bench.runner.run(peer.close())
 
 
-def _publish(bench: Bench, peer: Peer, name: str, label: str, count: int, qos: int) -> None:
+def _publish(make_peer: Any, bench: Bench, name: str, codec: str, count: int, qos: int) -> None:
+    peer = make_peer(name, _ENCODERS.get(codec), lambda payload: None)
+
     async def publish_all() -> None:
         await peer.publish(bench.events(count), qos)
         await bench.far_end.arrived(count)
 
-    bench.run(label, publish_all, events=count, floors=bench.floors.publishing, note=lambda: _version(name))
+    floors = bench.floors.publishing(bench.all_events)
+    bench.rate(f"{name} + {codec}", publish_all, events=count, floors=floors, note=lambda: _version(name))
 
 
 def _version(name: str) -> str:
@@ -82,31 +96,64 @@ def _version(name: str) -> str:
 
 
 @pytest.mark.benchmark(group="publish_nowait")
-@pytest.mark.parametrize(("name", "codec"), [*_WAYS, ("rumqttc loop", "ours")], ids=[*_IDS, "rumqttc loop"])
+@pytest.mark.parametrize(("name", "codec"), [*_WAYS, _RUMQTTC], ids=[*_IDS, "rumqttc loop"])
 def test_publish(make_peer: Any, bench: Bench, name: str, codec: str) -> None:
-    peer = make_peer(name, _ENCODERS.get(codec), lambda payload: None)
-    _publish(bench, peer, name, f"{name} + {codec}", _QOS0_EVENTS.get(name, 40_000), qos=0)
+    _publish(make_peer, bench, name, codec, _QOS0_EVENTS.get(name, 40_000), qos=0)
 
 
-@pytest.mark.benchmark(group="QoS 1 acknowledged")
-@pytest.mark.parametrize(("name", "codec"), [*_WAYS, ("rumqttc loop", "ours")], ids=[*_IDS, "rumqttc loop"])
+@pytest.mark.benchmark(group="qos1_acked")
+@pytest.mark.parametrize(("name", "codec"), [*_WAYS, _RUMQTTC], ids=[*_IDS, "rumqttc loop"])
 def test_publish_qos1(make_peer: Any, bench: Bench, name: str, codec: str) -> None:
-    peer = make_peer(name, _ENCODERS.get(codec), lambda payload: None)
-    _publish(bench, peer, name, f"{name} + {codec}", _QOS1_EVENTS.get(name, 20_000), qos=1)
+    _publish(make_peer, bench, name, codec, _QOS1_EVENTS.get(name, 20_000), qos=1)
 
 
-@pytest.mark.benchmark(group="receive")
-@pytest.mark.parametrize(("name", "codec"), _WAYS, ids=_IDS)
-def test_receive(make_peer: Any, bench: Bench, recorded: Path, name: str, codec: str) -> None:
+def _receive(make_peer: Any, bench: Bench, payloads: list[bytes], file: Path, name: str, codec: str, qos: int) -> None:
     count = 20_000
     arrivals = _Arrivals(_DECODERS[codec])
     peer = make_peer(name, None, arrivals)
-    bench.runner.run(peer.subscribe())
+    bench.runner.run(peer.subscribe(qos))
 
     async def receive_all() -> None:
         arrivals.counting.expect(count)
-        bench.far_end.send(count, 0, recorded)
+        bench.far_end.send(count, qos, file)
         await arrivals.counting.wait()
 
-    floors = {"orjson.loads": bench.floors.loads}
-    bench.run(f"{name} + {codec}, QoS 0", receive_all, events=count, floors=floors, note=lambda: _version(name))
+    floors = {"orjson.loads": bench.floors.loads(payloads)}
+    bench.rate(f"{name} + {codec}", receive_all, events=count, floors=floors, note=lambda: _version(name))
+
+
+@pytest.mark.benchmark(group="receive_qos0")
+@pytest.mark.parametrize(("name", "codec"), _WAYS, ids=_IDS)
+def test_receive_qos0(
+    make_peer: Any, bench: Bench, payloads: list[bytes], payload_file: Path, name: str, codec: str
+) -> None:
+    _receive(make_peer, bench, payloads, payload_file, name, codec, 0)
+
+
+@pytest.mark.benchmark(group="receive_qos1")
+@pytest.mark.parametrize(("name", "codec"), _WAYS, ids=_IDS)
+def test_receive_qos1(
+    make_peer: Any, bench: Bench, payloads: list[bytes], payload_file: Path, name: str, codec: str
+) -> None:
+    _receive(make_peer, bench, payloads, payload_file, name, codec, 1)
+
+
+@pytest.mark.benchmark(group="round_trip")
+@pytest.mark.parametrize("name", _MODULES)
+def test_round_trip(make_peer: Any, bench: Bench, broker: Running, name: str) -> None:
+    """One event at a time, at QoS 0."""
+    arrived = asyncio.Event()
+    loop = bench.runner.get_loop()
+    peer = make_peer(name, orjson.dumps, lambda payload: loop.call_soon_threadsafe(arrived.set), broker.port)
+    bench.runner.run(peer.subscribe(0))
+
+    async def trips() -> dict[str, float]:
+        return await round_trips(lambda event: peer.publish(iter([event]), 0), arrived, bench.events(TRIPS))
+
+    bench.figures(name, trips, case=f"QoS 0, {broker.name}", note=lambda: _version(name))
+
+
+@pytest.mark.benchmark(group="import")
+@pytest.mark.parametrize("name", _MODULES)
+def test_import(bench: Bench, name: str) -> None:
+    import_of(_MODULES[name], name, bench)

@@ -1,0 +1,52 @@
+"""Real brokers as far ends: mosquitto as it is installed, and the embedded one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from broker_process import BrokerProcess, free_port
+from cascade.connectors.mqtt.broker import BrokerUnavailable, EmbeddedBroker
+from mosquitto import PROGRAM
+
+from .report import Report
+
+__all__ = ["BROKERS", "Running", "running"]
+
+BROKERS = ("mosquitto", "embedded")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A broker that runs here."""
+
+    name: str
+    port: int
+
+
+@contextmanager
+def running(name: str, directory: Path, report: Report) -> Iterator[Running]:
+    """That broker on a free port; one that is not here is a line of the report."""
+    try:
+        broker = _mosquitto(directory) if name == "mosquitto" else EmbeddedBroker().start()
+    except (BrokerUnavailable, FileNotFoundError) as error:
+        report.absent[name] = str(error)
+        pytest.skip(str(error))
+    try:
+        yield Running("mosquitto" if name == "mosquitto" else "the embedded broker", broker.port)
+    finally:
+        broker.stop()
+
+
+def _mosquitto(directory: Path) -> BrokerProcess:
+    """With nothing set but where it listens, and that it logs errors alone."""
+    if PROGRAM is None:
+        raise FileNotFoundError("mosquitto is not installed")
+    port = free_port()
+    configuration = directory / "mosquitto.conf"
+    configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\nlog_type error\n")
+    return BrokerProcess(directory, port, [PROGRAM, "-c", str(configuration)])
