@@ -15,13 +15,13 @@ from .tables import cells, markdown, number
 __all__ = ["write"]
 
 _METHOD = """\
-Publisher and far end share the machine. A far end is a process of its own that counts what arrives (`benches/sink`), or a
-real broker with a subscriber behind it; a round is over when all has arrived, and fails when it has not. Events are those of
-a recorded run of the demo, over and over with new values, so that no two of 100,000 are alike; or of the size that a row
-names, large ones with a traceback in them. The floors (`orjson.dumps`, `orjson.loads`, `raw socket`: packets made beforehand,
-written 64 KiB at a time) are measured again right before the rounds that are compared with them. The median of three
-rounds after a warm-up. `native is`: how many times as good native is as the row. [performance.md](performance.md) says
-more, and how to run it.
+Publisher and far end share the machine. A far end is a process of its own that counts what arrives (`benches/sink`),
+or a real broker with a subscriber behind it; a round is over when all has arrived, and fails when it has not. Events
+are those of a recorded run of the demo, over and over with new values, so that no two of 100,000 are alike; or of the
+size that a row names, large ones with a traceback in them. The floors (`orjson.dumps`, `orjson.loads`, `raw socket`:
+packets made beforehand, written 64 KiB at a time) are measured again right before the rounds that are compared with
+them. Rates are the median of three rounds after a warm-up. `native is`: how many times as good native is as the row.
+[performance.md](performance.md) says more, and how to run it.
 """
 
 
@@ -38,8 +38,7 @@ def write(report: Report, directory: Path, command: str) -> list[Path]:
 
 def _parts(report: Report, command: str, picture: str | None) -> Iterator[str]:
     today = datetime.datetime.now(datetime.UTC).date()
-    yield f"# Benchmarks\n\nWritten by `{command}` on {today}: what one run has found. Figures of one machine in one hour;\n"
-    yield "the ratios are within the run.\n\n## Ratios\n"
+    yield f"# Benchmarks\n\nWritten by `{command}` on {today}, out of one run on one machine.\n\n## Ratios\n"
     yield markdown(["", "goal", "measured", ""], [*_goals(report)]) + "\n"
     if picture:
         yield f"![events a second, by client]({picture})\n"

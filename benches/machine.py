@@ -12,22 +12,23 @@ from pathlib import Path
 __all__ = ["describe"]
 
 _ROOT = Path(__file__).resolve().parent.parent
-_PACKAGES = (
-    "cascade-connector-mqtt", "orjson", "aiomqtt", "paho-mqtt", "gmqtt", "mqttium", "awscrt", "iotcore", "pytest-benchmark",
-)  # fmt: skip
+_PACKAGES = ("orjson", "aiomqtt", "paho-mqtt", "gmqtt", "mqttium", "awscrt", "iotcore", "pytest-benchmark")
 
 
 def describe() -> list[tuple[str, str]]:
     """Names and values, none of which tells whose machine it is."""
+    commit = _said("git", "rev-parse", "--short", "HEAD")
+    memory_gib = int((_found("/proc/meminfo", "MemTotal") or "0").split()[0]) / 2**20
+    packages = [f"{name} {version}" for name in _PACKAGES if (version := _installed(name))]
     return [
-        ("processor", f"{_found('/proc/cpuinfo', 'model name') or platform.processor()}, {os.cpu_count()} in use"),
-        ("memory", f"{int((_found('/proc/meminfo', 'MemTotal') or '0').split()[0]) / 2**20:.0f} GiB"),
-        ("system", f"{platform.system()} {platform.release()}, {platform.libc_ver()[0]} {platform.libc_ver()[1]}"),
+        ("processor", f"{_found('/proc/cpuinfo', 'model name') or platform.processor()}, {os.cpu_count()} of them"),
+        ("memory", f"{memory_gib:.0f} GiB"),
+        ("system", f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}"),
         ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
         ("compiler", _said("rustc", "--version")),
+        ("this package", f"{_installed('cascade-connector-mqtt')}, commit {commit}"),
+        ("packages", ", ".join(packages)),
         ("mosquitto", _version_of_mosquitto()),
-        ("packages", ", ".join(f"{name} {version}" for name in _PACKAGES if (version := _installed(name)))),
-        ("commit", _said("git", "rev-parse", "--short", "HEAD")),
     ]
 
 

@@ -21,7 +21,8 @@ _WIDTH, _LABELS, _BARS, _LINE, _HEAD, _GAP = 860, 190, 420, 24, 40, 18
 _STYLE = """\
 svg { font: 13px system-ui, sans-serif }
 .page { fill: #ffffff; stroke: #d0d7de } text { fill: #1f2328 } .dim { fill: #59636e } .head { font-weight: 600 }
-.native { fill: #0969da } .python { fill: #54aeff } .peer { fill: #afb8c1 } .floor { fill: none; stroke: #59636e; stroke-dasharray: 3 2 }
+.native { fill: #0969da } .python { fill: #54aeff } .peer { fill: #afb8c1 }
+.floor { fill: none; stroke: #59636e; stroke-dasharray: 3 2 }
 @media (prefers-color-scheme: dark) {
   .page { fill: #0d1117; stroke: #30363d } text { fill: #e6edf3 } .dim { fill: #9198a1 }
   .native { fill: #388bfd } .python { fill: #1f4e8c } .peer { fill: #565e67 } .floor { stroke: #9198a1 }

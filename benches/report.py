@@ -78,9 +78,9 @@ class Report:
         row = self.find(group, client, case)
         return None if row is None else row.figures.get(heading)
 
-    def peers(self, group: str, case: str = "") -> Iterator[Row]:
+    def peers(self, group: str) -> Iterator[Row]:
         """Rows of clients that are not ours."""
-        return (row for row in self.of(group) if row.case == case and row.client not in OURS)
+        return (row for row in self.of(group) if row.client not in OURS)
 
 
 def native_is(row: Row, native: Row) -> float:
