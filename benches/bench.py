@@ -7,7 +7,9 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
+
+import pytest
 
 from .events import Event
 from .farend import FarEnd
@@ -75,6 +77,12 @@ class Bench:
     def figures(self, client: str, once: Callable[[], Any], *, case: str = "", note: Callable[[], str] = str) -> None:
         """Run ``once`` a single time and report the figures that it returns."""
         self._add(client, case, self.benchmark.pedantic(self._plain(once), rounds=1, iterations=1), note())
+
+    def absent(self, what: str, reason: object) -> NoReturn:
+        """It cannot be measured here: a line of the report says so."""
+        self.report.absent[what] = str(reason)
+        self.benchmark.skipped = True  # or the plugin warns of a fixture that was not used
+        pytest.skip(str(reason))
 
     def _add(self, client: str, case: str, figures: Figures, note: str) -> None:
         self.report.rows.append(Row(group=self.group, client=client, case=case, figures=figures, note=note))

@@ -7,13 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from broker_process import BrokerProcess, free_port
-from cascade.connectors.mqtt.broker import BrokerUnavailable, EmbeddedBroker
+from cascade.connectors.mqtt.broker import EmbeddedBroker
 from mosquitto import PROGRAM
-
-from .report import Report
 
 __all__ = ["BROKERS", "Running", "running"]
 
@@ -29,13 +25,13 @@ class Running:
 
 
 @contextmanager
-def running(name: str, directory: Path, report: Report) -> Iterator[Running]:
-    """That broker on a free port; one that is not here is a line of the report."""
-    try:
-        broker = _mosquitto(directory) if name == "mosquitto" else EmbeddedBroker().start()
-    except (BrokerUnavailable, FileNotFoundError) as error:
-        report.absent[name] = str(error)
-        pytest.skip(str(error))
+def running(name: str, directory: Path) -> Iterator[Running]:
+    """That broker on a free port.
+
+    Raises:
+        BrokerUnavailable, FileNotFoundError: it is not here.
+    """
+    broker = _mosquitto(directory) if name == "mosquitto" else EmbeddedBroker().start()
     try:
         yield Running("mosquitto" if name == "mosquitto" else "the embedded broker", broker.port)
     finally:

@@ -57,6 +57,6 @@ def _parts(report: Report, command: str, picture: str | None) -> Iterator[str]:
 def _goals(report: Report) -> Iterator[list[str]]:
     for goal in GOALS:
         value = goal.measured(report)
-        wanted = f"{goal.bound} {goal.wanted:,g} {goal.unit}"
+        wanted = f"{goal.bound} {goal.wanted:,} {goal.unit}"
         measured = "not in this run" if value is None else f"{number(value)}"
         yield [goal.what, wanted, measured, "" if value is None else "met" if goal.met(value) else "not met"]

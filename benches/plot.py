@@ -11,11 +11,13 @@ from .tables import number
 
 __all__ = ["plot"]
 
+# Title, what is measured, and whose ratio to each of the others stands at the right.
 _PANELS = {
-    "publish_nowait": ("Publishing, QoS 0", "dict to far end"),
-    "qos1_acked": ("Publishing, QoS 1", "dict to acknowledgement"),
-    "receive_qos0": ("Receiving, QoS 0", "socket to a decoded dict in a callback"),
-    "receive_qos1": ("Receiving, QoS 1", "the same, acknowledged"),
+    "publish_nowait": ("Publishing, QoS 0", "dict to far end", "this package is"),
+    "qos1_acked": ("Publishing, QoS 1", "dict to acknowledgement", "this package is"),
+    "receive_qos0": ("Receiving, QoS 0", "socket to a decoded dict in a callback", "this package is"),
+    "receive_qos1": ("Receiving, QoS 1", "the same, acknowledged", "this package is"),
+    "batch": ("Through one mosquitto, QoS 1", "dict to another process's callback", "batched is"),
 }
 _WIDTH, _LABELS, _BARS, _LINE, _HEAD, _GAP = 860, 190, 420, 24, 40, 18
 _STYLE = """\
@@ -27,6 +29,9 @@ svg { font: 13px system-ui, sans-serif }
   .page { fill: #0d1117; stroke: #30363d } text { fill: #e6edf3 } .dim { fill: #9198a1 }
   .native { fill: #388bfd } .python { fill: #1f4e8c } .peer { fill: #565e67 } .floor { stroke: #9198a1 }
 }"""
+
+
+_WAYS = {"QoS 1, batched": "native", "QoS 1, zstd batches": "python"}
 
 
 @dataclass(frozen=True)
@@ -55,16 +60,19 @@ def plot(report: Report) -> str:
 
 
 def _bars(report: Report, group: str) -> list[_Bar]:
-    """Each client's first row, the fastest first, and the floor that is JSON alone."""
+    """Each client's first row, the fastest first, and the floor that is JSON alone; or each way of batching."""
+    if group == "batch":
+        rows = [row for row in report.of(group) if row.client == "native" and row.case.startswith("QoS 1, ")]
+        bars = [_Bar(row.case.partition(", ")[2], row.figures[RATE], _WAYS.get(row.case, "peer")) for row in rows]
+        return sorted(bars, key=lambda bar: -bar.rate)
     first: dict[str, Row] = {}
     for row in report.of(group):
         first.setdefault(row.client, row)
     bars = [_Bar(_shown(row.client), row.figures[RATE], _kind(row.client)) for row in first.values()]
     if native := first.get("native"):
+        rate = native.figures[RATE]
         floors = {name: native.figures.get(f"x {name}") for name in ("orjson.dumps", "orjson.loads")}
-        bars += [
-            _Bar(f"{name} alone", native.figures[RATE] / ratio, "floor") for name, ratio in floors.items() if ratio
-        ]
+        bars += [_Bar(f"{name} alone", rate / ratio, "floor") for name, ratio in floors.items() if ratio]
     return sorted(bars, key=lambda bar: -bar.rate)
 
 
@@ -77,7 +85,7 @@ def _kind(client: str) -> str:
 
 
 def _panel(group: str, bars: list[_Bar], top: int) -> Iterator[str]:
-    title, what = _PANELS[group]
+    title, what, whose = _PANELS[group]
     native = next((bar.rate for bar in bars if bar.kind == "native"), None)
     longest = max(bar.rate for bar in bars)
     yield (
@@ -85,7 +93,7 @@ def _panel(group: str, bars: list[_Bar], top: int) -> Iterator[str]:
         f'<tspan class="dim" dx="8">{escape(what)}, events/s</tspan></text>'
     )
     if native:
-        yield _text(_WIDTH - 24, top + 18, "this package is", "dim", "end")
+        yield _text(_WIDTH - 24, top + 18, whose, "dim", "end")
     for number_of, bar in enumerate(bars):
         y = top + _HEAD - 10 + number_of * _LINE
         width = max(bar.rate / longest * _BARS, 1.5)

@@ -16,7 +16,6 @@ from .bench import Bench
 from .brokers import Running
 from .peers import PEERS, Encode, Peer
 from .receiving import Counting
-from .report import REPORT
 from .test_encode import stdlib
 from .test_import import import_of
 from .test_round_trip import TRIPS, round_trips
@@ -59,7 +58,7 @@ class _Arrivals:
 
 
 @pytest.fixture
-def make_peer(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Any]:
+def make_peer(bench: Bench) -> Iterator[Any]:
     """Connects a peer; one that is not installed is a line of the summary."""
     made: list[Peer] = []
 
@@ -70,8 +69,7 @@ def make_peer(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Any]:
             peer = PEERS[name](encode)
             bench.runner.run(peer.connect(port, received))
         except (ImportError, FileNotFoundError) as error:
-            request.config.stash[REPORT].absent[name] = str(error)
-            pytest.skip(str(error))
+            bench.absent(name, error)
         made.append(peer)
         return peer
 
