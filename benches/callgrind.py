@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Counts", "per_time"]
+__all__ = ["Counts", "count", "per_time"]
 
 
 class Counts(NamedTuple):
@@ -39,10 +39,10 @@ def _counts(command: Sequence[str], object_file: Path) -> Counts:
         done = subprocess.run([*tool, *command], env=environ, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
-        return _sum((Path(directory) / "out").read_text().splitlines(), str(object_file.resolve()))
+        return count((Path(directory) / "out").read_text().splitlines(), str(object_file.resolve()))
 
 
-def _sum(lines: Iterable[str], wanted: str) -> Counts:
+def count(lines: Iterable[str], wanted: str) -> Counts:
     """Callgrind's profile: ``ob=`` begins an object, ``calls=`` is followed by the line of what the callee took."""
     instructions = calls_out = 0
     here = into = ""
