@@ -17,7 +17,7 @@ from commands import cascade_mqtt, running
 from mosquitto import free_port
 from waiting import eventually, eventually_blocking
 
-COMMANDS = ["demo", "broker", "watch", "publish"]
+COMMANDS = ["demo", "broker", "watch", "workers", "publish"]
 EVENT = {
     "v": "1.0",
     "ts": "2025-11-03T12:00:01.250000+00:00",
@@ -71,6 +71,8 @@ def test_help_of_a_command_teaches_by_example(command):
         (["watch", "--backend", "carrier-pigeon"], "carrier-pigeon"),
         (["demo", "--limit", "0"], "--limit"),
         (["broker", "--port", "70000"], "--port"),
+        (["workers", "--listen", "soon"], "soon"),
+        (["workers", "--prune", "--older-than", "1y"], "1y"),
     ],
 )
 def test_wrong_usage_exits_2_and_names_what(arguments, named):
@@ -80,7 +82,9 @@ def test_wrong_usage_exits_2_and_names_what(arguments, named):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["watch"], ["publish", "a", "b"], ["publish", "a", "b", "--qos", "0"], ["demo"]])
+@pytest.mark.parametrize(
+    "arguments", [["watch"], ["workers"], ["publish", "a", "b"], ["publish", "a", "b", "--qos", "0"], ["demo"]]
+)
 def test_a_broker_that_is_down_is_one_line(arguments, backend):
     port = free_port()
     options = ("--backend", backend, "--broker", f"127.0.0.1:{port}")

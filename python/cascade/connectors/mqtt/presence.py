@@ -26,7 +26,9 @@ class Presence:
     """What is published on ``cascade/status/{source_id}``: a will, and with ``presence=True`` more.
 
     Then the birth and the will are retained, so that a late observer knows; a clean goodbye says
-    offline to those who listen and leaves nothing retained (MQTT 3.1.1 section 3.3.1.3).
+    offline to those who listen and leaves nothing retained (MQTT 3.1.1 section 3.3.1.3). The retained
+    will says since when the process was there: the broker publishes it as it was given, so the time of
+    the end cannot be in it.
     """
 
     def __init__(self, options: Options) -> None:
@@ -39,7 +41,10 @@ class Presence:
         """The will of the connection that is about to be made (MQTT 3.1.1 section 3.1.2.5)."""
         self._topic = f"cascade/status/{encode_id(source_id(self._options))}"
         self._since = time.time()
-        return self._options.will or Will(topic=self._topic, payload=_OFFLINE, retain=self._options.presence)
+        if self._options.presence:
+            payload = json.dumps({"status": "offline", "since": self._since})
+            return Will(topic=self._topic, payload=payload, retain=True)
+        return self._options.will or Will(topic=self._topic, payload=_OFFLINE)
 
     def birth(self) -> Iterator[tuple[str, Any]]:
         """Retained messages for a connection that has just been made.

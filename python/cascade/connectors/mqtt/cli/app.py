@@ -8,6 +8,7 @@ from .broker import broker
 from .demo.command import demo
 from .publish import publish
 from .watch import watch
+from .workers import workers
 
 __all__ = ["app"]
 
@@ -21,5 +22,5 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, broker, watch, publish):
+for command in (demo, broker, watch, workers, publish):
     app.command()(command)

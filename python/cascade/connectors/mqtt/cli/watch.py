@@ -16,6 +16,7 @@ from cascade.connectors.mqtt import MqttConnector
 
 from ..topics import encode_id
 from .login import Backend, BackendOption, BrokerOption, Login, PasswordFileOption, UsernameOption, login
+from .printable import printable
 
 __all__ = ["line", "watch"]
 
@@ -56,9 +57,9 @@ def watch(
 def line(event: Any) -> str:
     """An event for a reader: time, source, what happened."""
     if not isinstance(event, Mapping) or not isinstance(event.get("body"), Mapping):
-        return _printable(json.dumps(event, ensure_ascii=False))
+        return printable(json.dumps(event, ensure_ascii=False))
     body = event["body"]
-    return f"{_clock(event.get('ts'))}  {_printable(event.get('source', '?'))}  {_what(body)}"
+    return f"{_clock(event.get('ts'))}  {printable(event.get('source', '?'))}  {_what(body)}"
 
 
 async def _watch(who: Login, project: str, as_json: bool) -> None:
@@ -84,21 +85,21 @@ def _what(body: Mapping[str, Any]) -> str:
         case {"type": "TaskStateEvent", "state": str(state)}:
             name = body.get("task_id") or body.get("task_name")
             took = body.get("duration_ms")
-            parts = [typer.style(f"{state:<9}", fg=_COLOURS.get(state)), _printable(name)]
+            parts = [typer.style(f"{state:<9}", fg=_COLOURS.get(state)), printable(name)]
             if isinstance(took, int | float) and took:
                 parts.append(f"{took:.1f} ms")
             if body.get("error"):
-                parts.append(_printable(body["error"]))
+                parts.append(printable(body["error"]))
             return "  ".join(parts)
         case {"type": "LifecycleEvent", "event": str(event)}:
-            return _printable(event)
+            return printable(event)
         case {"type": "ResourceEvent"}:
-            usage = _printable(body.get("current_usage"))
-            return f"{_printable(body.get('action'))}  {_printable(body.get('resource_name'))}  in use {usage}"
+            usage = printable(body.get("current_usage"))
+            return f"{printable(body.get('action'))}  {printable(body.get('resource_name'))}  in use {usage}"
         case {"type": "GapEvent", "lost": dict() as lost}:
-            counts = ", ".join(f"{count} {_printable(reason)}" for reason, count in lost.items())
-            return f"{typer.style('LOST', fg=typer.colors.RED)}       {_printable(counts)}"
-    return _printable(json.dumps(body, ensure_ascii=False))
+            counts = ", ".join(f"{count} {printable(reason)}" for reason, count in lost.items())
+            return f"{typer.style('LOST', fg=typer.colors.RED)}       {printable(counts)}"
+    return printable(json.dumps(body, ensure_ascii=False))
 
 
 def _clock(timestamp: Any) -> str:
@@ -106,8 +107,3 @@ def _clock(timestamp: Any) -> str:
         return datetime.fromisoformat(timestamp).astimezone().strftime("%H:%M:%S.%f")[:-3]
     except (TypeError, ValueError):
         return "--:--:--.---"
-
-
-def _printable(text: Any) -> str:
-    """Others' text cannot move the cursor, colour the terminal, or start a line of its own."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(text))

@@ -1,0 +1,143 @@
+"""``cascade-mqtt workers``: who is there, what each does, and who has crashed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from cascade.connectors.mqtt import MqttConnector
+
+from ..topics import encode_id
+from .durations import duration
+from .login import Backend, BackendOption, BrokerOption, Login, PasswordFileOption, UsernameOption, login
+from .printable import columns, printable, span
+from .roster import Roster, Worker
+
+__all__ = ["workers"]
+
+_HEAD = ("WORKER", "PRESENCE", "LAST EVENT", "EVENTS/S", "LOST")
+_TURN_IT_ON = (
+    "no worker has announced itself: MqttConnector(..., presence=True), "
+    "or CASCADE_MQTT_PRESENCE=yes in the workers' environment, turns that on"
+)
+
+
+def workers(
+    listen: Annotated[
+        str, typer.Option("--listen", help="How long to listen, for rates: 2s, 1m.", metavar="DURATION")
+    ] = "2s",
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove the retained wills of crashed workers from the broker.")
+    ] = False,
+    older_than: Annotated[
+        str,
+        typer.Option(
+            "--older-than",
+            help="With --prune: only workers that started longer ago, as wills cannot say when they crashed; 0: all.",
+            metavar="DURATION",
+        ),
+    ] = "1h",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    broker: BrokerOption = "127.0.0.1:1883",
+    username: UsernameOption = None,
+    password_file: PasswordFileOption = None,
+    backend: BackendOption = Backend.AUTO,
+) -> None:
+    """Show the workers of a fleet: presence, last event, rate, lost events.
+
+    What is not retained is known only as far as it is heard: workers without presence show by what they publish
+    while this listens; lost events by heartbeats and gap events.
+
+    Examples:
+
+        cascade-mqtt workers
+
+        cascade-mqtt workers --listen 30s --json | jq '.workers[] | select(.presence == "offline")'
+
+        cascade-mqtt workers --prune --older-than 1h
+    """
+    listen_s, older_s = duration(listen, "--listen"), duration(older_than, "--older-than")
+    who = login(broker, backend, username, password_file)
+    try:
+        roster, pruned = asyncio.run(_look(who, listen_s, older_s if prune else None))
+    except KeyboardInterrupt:
+        return
+    found = sorted(roster.workers.values(), key=lambda worker: worker.source_id)
+    announced = any(worker.presence for worker in found)
+    if as_json:
+        figures = [_figures(worker, listen_s) for worker in found]
+        typer.echo(json.dumps({"workers": figures, "presence_seen": announced, "pruned": pruned}, ensure_ascii=False))
+        return
+    if found:
+        typer.echo("\n".join(columns(_HEAD, [_row(worker, listen_s) for worker in found])))
+    for source_id in pruned:
+        typer.echo(f"pruned {printable(source_id)}")
+    if not announced:
+        print(f"cascade-mqtt: {_TURN_IT_ON}", file=sys.stderr)
+
+
+async def _look(who: Login, listen_s: float, prune_older_s: float | None) -> tuple[Roster, list[str]]:
+    roster = Roster()
+    async with MqttConnector(who.host, who.port, **who.options, strict=True) as connector:
+        await connector.subscribe("cascade/telemetry/+/+/+/events", roster.note_event, qos=0)
+        await connector.subscribe("cascade/stats/+", roster.note_heartbeat, qos=0)
+        await connector.subscribe("cascade/status/+", roster.note_status)
+        await asyncio.sleep(listen_s)
+        pruned = [] if prune_older_s is None else await _prune(connector, roster, prune_older_s)
+    return roster, pruned
+
+
+async def _prune(connector: MqttConnector, roster: Roster, older_s: float) -> list[str]:
+    """Clear the wills, each looked at right before: a worker that is back has put its birth there."""
+    pruned = []
+    for source_id in sorted(roster.workers):
+        worker = roster.workers.get(source_id)
+        if worker is None or worker.presence != "offline" or not _older(worker, older_s):
+            continue
+        await connector.publish_confirmed(f"cascade/status/{encode_id(source_id)}", None, retain=True)
+        pruned.append(source_id)
+    return pruned
+
+
+def _older(worker: Worker, older_s: float) -> bool:
+    """A will that does not say since when its worker was there is of any age: only a limit of 0 takes it."""
+    return not older_s or (worker.since is not None and time.time() - worker.since > older_s)
+
+
+def _figures(worker: Worker, listened_s: float) -> dict[str, Any]:
+    return {
+        "source_id": worker.source_id,
+        "presence": worker.presence,
+        "since": worker.since,
+        "last_event_at": worker.last_event_at,
+        "last_event": worker.last_event,
+        "events_per_s": round(worker.events / listened_s, 2) if listened_s else None,
+        "lost": worker.lost,
+    }
+
+
+def _row(worker: Worker, listened_s: float) -> tuple[str, ...]:
+    now = time.time()
+    since = "" if worker.since is None else f" {span(now - worker.since)}"
+    return (
+        printable(worker.source_id),
+        f"{worker.presence}{since}" if worker.presence else "-",
+        _last(worker, now),
+        f"{worker.events / listened_s:.1f}" if listened_s else "-",
+        "-" if worker.lost is None else str(sum(worker.lost.values())),
+    )
+
+
+def _last(worker: Worker, now: float) -> str:
+    if worker.last_event is None:
+        return "-"
+    body = worker.last_event
+    what = body.get("state") or body.get("event") or body.get("action") or body.get("type")
+    name = body.get("task_id") or body.get("resource_name") or ""
+    ago = "" if worker.last_event_at is None else f"{span(now - worker.last_event_at)} ago "
+    return printable(f"{ago}{what} {name}".strip())
