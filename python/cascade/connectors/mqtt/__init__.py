@@ -1,12 +1,13 @@
 """Workflow telemetry to an MQTT broker, and control messages back, without slowing the workflow."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .connector import MqttConnector
 from .errors import (
     BackendUnavailable,
     ConfirmationError,
     ConnectError,
+    ConstraintError,
     MqttError,
     PayloadError,
     SubscribeError,
@@ -19,18 +20,29 @@ from .protocols import Connector, SubscriptionHandle
 from .stats import Stats
 from .telemetry import TelemetryPublisher
 
+if TYPE_CHECKING:
+    from .constraints import (
+        ConstraintManager,
+        GlobalConstraint,
+        ResourceManager,
+    )
+
 __all__ = [
     "BackendUnavailable",
     "ConfirmationError",
     "ConnectError",
     "Connector",
+    "ConstraintError",
+    "ConstraintManager",
     "GapEvent",
+    "GlobalConstraint",
     "LifecycleEvent",
     "Message",
     "MqttConnector",
     "MqttError",
     "PayloadError",
     "ResourceEvent",
+    "ResourceManager",
     "Stats",
     "SubscribeError",
     "SubscriptionHandle",
@@ -43,8 +55,19 @@ __all__ = [
 
 __version__: str
 
+# Imported when they are asked for: a program that is not steered does not pay for it.
+_CONSTRAINTS = (
+    "ConstraintManager",
+    "GlobalConstraint",
+    "ResourceManager",
+)
+
 
 def __getattr__(name: str) -> Any:
+    if name in _CONSTRAINTS:
+        from . import constraints
+
+        return getattr(constraints, name)
     # Not read at import: importlib.metadata takes as long as all the rest.
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version

@@ -17,9 +17,9 @@ __all__ = ["Presence", "source_id"]
 _OFFLINE = json.dumps({"status": "offline"})
 
 
-def source_id(options: Options) -> str:
-    """The name of this process: option, ``CASCADE_SOURCE_ID``, or node and process id as they are now."""
-    return options.source_id or os.environ.get("CASCADE_SOURCE_ID") or f"{platform.node()}-{os.getpid()}"
+def source_id(given: str | None = None) -> str:
+    """The name of this process: as given, ``CASCADE_SOURCE_ID``, or node and process id as they are now."""
+    return given or os.environ.get("CASCADE_SOURCE_ID") or f"{platform.node()}-{os.getpid()}"
 
 
 class Presence:
@@ -39,7 +39,7 @@ class Presence:
 
     def will(self) -> Will:
         """The will of the connection that is about to be made (MQTT 3.1.1 section 3.1.2.5)."""
-        self._topic = f"cascade/status/{encode_id(source_id(self._options))}"
+        self._topic = f"cascade/status/{encode_id(source_id(self._options.source_id))}"
         self._since = time.time()
         if self._options.presence:
             payload = json.dumps({"status": "offline", "since": self._since})
