@@ -22,20 +22,30 @@ from .telemetry import TelemetryPublisher
 
 if TYPE_CHECKING:
     from .constraints import (
+        Change,
+        ConstraintController,
         ConstraintManager,
+        ConstraintSync,
         GlobalConstraint,
+        KeyFile,
         ResourceManager,
+        SigningKey,
+        SyncStats,
     )
 
 __all__ = [
     "BackendUnavailable",
+    "Change",
     "ConfirmationError",
     "ConnectError",
     "Connector",
+    "ConstraintController",
     "ConstraintError",
     "ConstraintManager",
+    "ConstraintSync",
     "GapEvent",
     "GlobalConstraint",
+    "KeyFile",
     "LifecycleEvent",
     "Message",
     "MqttConnector",
@@ -43,9 +53,11 @@ __all__ = [
     "PayloadError",
     "ResourceEvent",
     "ResourceManager",
+    "SigningKey",
     "Stats",
     "SubscribeError",
     "SubscriptionHandle",
+    "SyncStats",
     "TaskStateEvent",
     "TelemetryPublisher",
     "TopicError",
@@ -57,9 +69,15 @@ __version__: str
 
 # Imported when they are asked for: a program that is not steered does not pay for it.
 _CONSTRAINTS = (
+    "Change",
+    "ConstraintController",
     "ConstraintManager",
+    "ConstraintSync",
     "GlobalConstraint",
+    "KeyFile",
     "ResourceManager",
+    "SigningKey",
+    "SyncStats",
 )
 
 

@@ -45,6 +45,10 @@ class Subscription:
         self._id = link.enter(self, keep=self.kept)
         self._inbox = link.backend.subscribe(self._id, topic_filter, qos, decode)
 
+    def connected(self) -> None:
+        """A new connection: what the broker retains is going to come again."""
+        self._retained_until = None
+
     def granted(self, code: int) -> None:
         """SUBACK came: the granted QoS, or 128 (MQTT 3.1.1 section 3.9.3)."""
         if code >= _REFUSED and self._code != code:
