@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .confirmations import Change
 from .constraint import GlobalConstraint
-from .gate import Gate, Waiting
 from .controller import ConstraintController
+from .gate import Gate, Waiting
 from .handlers import ConstraintHandler, check_params
 from .keys import KeyFile, SigningKey
 from .lazy import Lazy
@@ -20,13 +20,16 @@ __all__ = [
     "ConstraintController",
     "ConstraintHandler",
     "ConstraintManager",
+    "ConstraintResolver",
     "ConstraintSync",
+    "Gate",
     "GlobalConstraint",
     "KeyFile",
+    "Lazy",
     "ResourceManager",
     "Scope",
-    "Waiting",
     "SigningKey",
     "SyncStats",
+    "Waiting",
     "check_params",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
@@ -86,7 +87,9 @@ def expiry(value: Any) -> float | None:
 
 def finite(value: Any) -> TypeGuard[int | float]:
     """Whether it is a number that can be reckoned with: no bool, NaN or infinity."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float, numbers.Real)):
+        return False
+    return math.isfinite(value)
 
 
 def _text(payload: Mapping[str, Any], name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
@@ -46,6 +46,10 @@ class _Waiter:
         self.future = future
         self.overtaken = 0
 
+    def is_gone(self) -> bool:
+        """Whether nobody waits here any more: cancelled, or left behind with its loop."""
+        return self.future.done() or self.future.get_loop().is_closed()
+
 
 class Line:
     """Waiters in lanes of those who are alike, so that a look costs as much as there are lanes.
@@ -62,11 +66,6 @@ class Line:
         self._lanes: dict[Hashable, OrderedDict[int, _Waiter]] = {}
         self._look_is_due = False
 
-    def __iter__(self) -> Iterator[Request]:
-        """Those who wait, in the order in which they came."""
-        everybody = [waiter for lane in self._lanes.values() for waiter in lane.values()]
-        return (waiter.request for waiter in sorted(everybody, key=lambda waiter: waiter.place))
-
     def ticket(self) -> int:
         """The next place in the line."""
         return next(self._places)
@@ -75,10 +74,14 @@ class Line:
         """Wait at this place; the future is done when the request is granted, which may be at once."""
         future = asyncio.get_running_loop().create_future()
         lane = self._lanes.setdefault(request.alike, OrderedDict())
+        is_last = not lane or place > next(reversed(lane))
         lane[place] = _Waiter(place, request, future)
-        if len(lane) > 1 and place < next(reversed(lane)):
-            self._lanes[request.alike] = OrderedDict(sorted(lane.items()))
-        self.look()
+        if not is_last:
+            lane = self._lanes[request.alike] = OrderedDict(sorted(lane.items()))
+        head = next(iter(lane.values()))
+        # Behind one who is alike and waits, nothing has changed for either.
+        if head.place == place or head.is_gone():
+            self.look()
         return future
 
     def leave(self, request: Request, place: int) -> None:
@@ -116,12 +119,16 @@ class Line:
         while queue:
             _, waiter = heappop(queue)
             alike = waiter.request.alike
-            gone = waiter.future.done() or waiter.future.get_loop().is_closed()
-            if not gone:
-                if not self._grant(waiter, held_up):
-                    continue
-                any_granted = True
-                waiter.future.set_result(None)
+            if not waiter.is_gone():
+                try:
+                    granted = self._grant(waiter, held_up)
+                except Exception as error:  # a handler's: it is the business of this one alone
+                    waiter.future.set_exception(error)
+                else:
+                    if not granted:
+                        continue
+                    any_granted = True
+                    waiter.future.set_result(None)
             self._drop(alike, waiter.place)
             if alike in self._lanes:
                 head = next(iter(self._lanes[alike].values()))

@@ -154,15 +154,18 @@ class ConstraintManager:
 
         A denial spends nothing, whichever constraint denies.
         """
+        return self.permit(task) is not None
+
+    def permit(self, task: Any) -> list[Callable[[], object]] | None:
+        """As ``check_permission``: what undoes the spending, to be called where the task does not start, or None."""
         concerned = self._concerning(task)
         if self._denying(task, concerned) is not None:
-            return False
+            return None
         for entry in concerned:
             if not entry.handler.asks_twice and not entry.handler.check_permission(task, entry.constraint, self):
-                return False
-        for entry in concerned:
-            entry.handler.on_permitted(task, entry.constraint, self)
-        return True
+                return None
+        spent = [entry.handler.on_permitted(task, entry.constraint, self) for entry in concerned]
+        return [undo for undo in spent if undo is not None]
 
     def denial(self, task: Any) -> Any | None:
         """The constraint for whose sake the task may not start now, or None; nothing is spent."""
@@ -175,6 +178,10 @@ class ConstraintManager:
             for entry in self._concerning(task):
                 entry.handler.append_requirements(task, entry.constraint, requirements, self)
         return requirements
+
+    def tokens(self, task: Any) -> frozenset[str]:
+        """The scopes of the rates of which the task's start takes a token."""
+        return frozenset(entry.constraint.scope for entry in self._concerning(task) if entry.handler.spends)
 
     # --- time, and who is woken
 
@@ -192,7 +199,8 @@ class ConstraintManager:
 
     def remove_listener(self, listener: Callable[[], object]) -> None:
         """Do not call it any more."""
-        self._listeners.remove(listener)
+        if listener in self._listeners:
+            self._listeners.remove(listener)
 
     def request_wakeup(self, delay_s: float) -> None:
         """Wake waiters after so many seconds, through the running loop, or the next one that asks for permission."""

@@ -66,4 +66,4 @@ def checked(requirements: Mapping[str, Any], whose: str = "a task") -> dict[str,
     for name, amount in requirements.items():
         if not finite(amount) or amount < 0:
             raise ConstraintError(f"{whose} needs {name}={amount!r}: it must be a number from 0 up", field=name)
-    return {name: float(amount) for name, amount in requirements.items() if amount}
+    return {name: amount for name, amount in requirements.items() if amount}

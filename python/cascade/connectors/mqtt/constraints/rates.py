@@ -71,6 +71,10 @@ class Bucket:
         """One start; to be called where ``wait`` has just been 0.0."""
         self._tokens -= 1
 
+    def give_back(self) -> None:
+        """A start that was none."""
+        self._tokens = min(self.rate.capacity, self._tokens + 1)
+
     def is_full(self, now: float) -> bool:
         """Whether forgetting this bucket would change nothing."""
         self._refill(now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ class ConstraintHandler:
 
     asks_twice = True
     """Whether ``check_permission`` spends nothing, so that it may be asked without a start that follows."""
+    spends = False
+    """Whether a start takes something that comes back with time alone."""
 
     def handles_type(self) -> str:
         """The type of constraint."""
@@ -43,8 +46,13 @@ class ConstraintHandler:
         """Another constraint of the same scope and type has come; where it is refused the old one stays."""
         self.on_constraint_add(new, manager)
 
-    def on_permitted(self, task: Any, constraint: Any, manager: ConstraintManager) -> None:
-        """Every handler has permitted the task, and it starts: what a start costs is spent here."""
+    def on_permitted(self, task: Any, constraint: Any, manager: ConstraintManager) -> Callable[[], object] | None:
+        """Every handler has permitted the task: what a start costs is spent here.
+
+        Returns:
+            what undoes it, for a task that does not start after all.
+        """
+        return None
 
 
 class Foreign(ConstraintHandler):

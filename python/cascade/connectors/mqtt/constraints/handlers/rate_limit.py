@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..rates import Bucket, Rate
@@ -19,6 +20,8 @@ class RateLimitHandler(ConstraintHandler):
 
     A limit that is lifted and comes again finds its bucket as it would be by then, not full.
     """
+
+    spends = True
 
     def __init__(self) -> None:
         self._buckets: dict[str, Bucket] = {}
@@ -49,6 +52,9 @@ class RateLimitHandler(ConstraintHandler):
             manager.request_wakeup(wait)
         return wait == 0
 
-    def on_permitted(self, task: Any, constraint: Any, manager: ConstraintManager) -> None:
-        if not is_map(task):
-            self._buckets[constraint.scope].take()
+    def on_permitted(self, task: Any, constraint: Any, manager: ConstraintManager) -> Callable[[], object] | None:
+        if is_map(task):
+            return None
+        bucket = self._buckets[constraint.scope]
+        bucket.take()
+        return bucket.give_back
