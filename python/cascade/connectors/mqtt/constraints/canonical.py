@@ -8,7 +8,6 @@ from typing import Any
 
 __all__ = ["canonical"]
 
-_MAX_INTEGER = 2**53 - 1
 # Where ECMAScript changes from digits to exponents (ECMA-262, Number::toString).
 _MOST_INTEGER_DIGITS = 21
 _MOST_LEADING_ZEROS = 6
@@ -18,8 +17,8 @@ def canonical(value: Any) -> bytes:
     """The value's canonical JSON (RFC 8785): sorted names, no spaces, numbers as ECMAScript writes them.
 
     Raises:
-        ValueError: it has no such form: an integer beyond 2^53 - 1 (RFC 7493 section 2.2), NaN, an infinity,
-            a lone surrogate, or what JSON does not know.
+        ValueError: it has no such form: an integer that no double is written as (RFC 7493 section 2.2), NaN, an
+            infinity, a lone surrogate, or what JSON does not know.
     """
     return _text(value).encode()
 
@@ -31,19 +30,28 @@ def _text(value: Any) -> str:
         case str():
             return json.dumps(value, ensure_ascii=False)
         case int():
-            if abs(value) > _MAX_INTEGER:
-                raise ValueError("an integer beyond 2^53 - 1 has no canonical form")
-            return str(int(value))
+            return _integer(value)
         case float():
             return _number(value)
         case list() | tuple():
             return f"[{','.join(map(_text, value))}]"
-        case dict():
+        case dict() if all(isinstance(name, str) for name in value):
             # By UTF-16 code units, which differs from code points beyond U+FFFF (RFC 8785 section 3.2.3).
             names = sorted(value, key=lambda name: name.encode("utf-16-be"))
             return f"{{{','.join(f'{_text(name)}:{_text(value[name])}' for name in names)}}}"
         case _:
             raise ValueError(f"{type(value).__name__} has no canonical form")
+
+
+def _integer(value: int) -> str:
+    """As the double that other languages read it as, if that is written as it is: so no two integers share a form."""
+    try:
+        text = _number(float(value))
+    except OverflowError:
+        text = ""
+    if text != str(value):
+        raise ValueError("an integer beyond 2^53 that no double is written as has no canonical form")
+    return text
 
 
 def _number(value: float) -> str:
