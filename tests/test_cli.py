@@ -17,7 +17,7 @@ from commands import cascade_mqtt, running
 from mosquitto import free_port
 from waiting import eventually, eventually_blocking
 
-COMMANDS = ["demo", "broker", "watch", "workers", "publish"]
+COMMANDS = ["demo", "broker", "watch", "workers", "status", "pause", "resume", "limit", "publish"]
 EVENT = {
     "v": "1.0",
     "ts": "2025-11-03T12:00:01.250000+00:00",
@@ -83,7 +83,16 @@ def test_wrong_usage_exits_2_and_names_what(arguments, named):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["watch"], ["workers"], ["publish", "a", "b"], ["publish", "a", "b", "--qos", "0"], ["demo"]]
+    "arguments",
+    [
+        ["watch"],
+        ["workers"],
+        ["status"],
+        ["pause"],
+        ["publish", "a", "b"],
+        ["publish", "a", "b", "--qos", "0"],
+        ["demo"],
+    ],
 )
 def test_a_broker_that_is_down_is_one_line(arguments, backend):
     port = free_port()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cascade.connectors.mqtt import MqttConnector, TelemetryPublisher
-from commands import cascade_mqtt
+from commands import in_this_process
 from waiting import eventually
 
 
@@ -51,7 +51,7 @@ def crash(broker: Any, prefix: str, new_observer: Callable[..., Any]) -> Any:
 
 async def look(backend: str, broker: Any, *arguments: object) -> Any:
     options = ("--backend", backend, "--broker", f"{broker.host}:{broker.port}", *arguments)
-    return await asyncio.to_thread(cascade_mqtt, "workers", *options)
+    return await asyncio.to_thread(in_this_process, "workers", *options)
 
 
 async def test_it_shows_what_each_worker_says_of_itself(backend, broker, prefix, connected, crash):
@@ -90,7 +90,7 @@ async def test_as_lines_for_a_reader(backend, broker, prefix, connected, crash):
         done = await look(backend, broker, "--listen", "1s")
     assert (done.returncode, done.stderr) == (0, "")
     head, *lines = done.stdout.splitlines()
-    assert head.split() == ["WORKER", "PRESENCE", "LAST", "EVENT", "EVENTS/S", "LOST"]
+    assert head.split() == ["WORKER", "PRESENCE", "LAST", "EVENT", "EVENTS/S", "LOST", "OBEYS"]
     (crashed,) = (line for line in lines if f"{prefix}-crashed" in line)
     assert "offline 2h00m" in crashed
     (online,) = (line for line in lines if f"{prefix}-\\x1b[31m" in line)
@@ -124,6 +124,6 @@ async def test_prune_takes_the_wills_of_workers_that_are_gone_and_old(
 
 
 def test_with_nobody_announced_it_says_how_to_turn_that_on(backend, peer):
-    done = cascade_mqtt("workers", "--listen", "0", "--backend", backend, "--broker", f"{peer.host}:{peer.port}")
+    done = in_this_process("workers", "--listen", "0", "--backend", backend, "--broker", f"{peer.host}:{peer.port}")
     assert (done.returncode, done.stdout) == (0, "")
     assert "CASCADE_MQTT_PRESENCE" in done.stderr

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ..constraints import GlobalConstraint
 from ..topics import decode_id
 
 __all__ = ["Roster", "Worker"]
@@ -29,15 +30,23 @@ class Worker:
     """By reason, as its last heartbeat counts them."""
     lost_lately: Counter[str] = field(default_factory=Counter)
     """By reason, as its gap events count them."""
+    applied: Sequence[Mapping[str, Any]] | None = None
+    """The constraints that it says it obeys; None where it has not said."""
+    applied_at: float | None = None
 
     @property
     def lost(self) -> Mapping[str, int] | None:
         """Events that never left it; None where it has said nothing of that."""
         return self.lost_since_start if self.lost_since_start is not None else self.lost_lately or None
 
+    @property
+    def last_sign(self) -> float | None:
+        """When it was there for sure."""
+        return max((at for at in (self.since, self.applied_at, self.last_event_at) if at is not None), default=None)
+
 
 class Roster:
-    """Takes the messages of ``cascade/status``, ``cascade/stats`` and telemetry topics; its methods are callbacks."""
+    """Takes what is published on ``cascade/status``, ``applied``, ``stats`` and telemetry topics, as callbacks do."""
 
     def __init__(self) -> None:
         self.workers: dict[str, Worker] = {}
@@ -51,8 +60,23 @@ class Roster:
                 worker.presence, worker.since = presence, _number(payload.get("since"))
             case _:
                 worker.presence = worker.since = None
-                if not worker.events:
-                    del self.workers[source_id]
+                self._forget_unless_heard(worker)
+
+    def note_applied(self, topic: str, payload: Any) -> None:
+        """Which constraints a worker obeys (docs/wire.md, "Applied constraints")."""
+        worker = self._worker(decode_id(topic.rpartition("/")[2]))
+        match payload:
+            case {"constraints": list(applied)}:
+                worker.applied = [one for one in applied if isinstance(one, Mapping)]
+                worker.applied_at = _unix(payload.get("ts"))
+            case _:
+                worker.applied = worker.applied_at = None
+                self._forget_unless_heard(worker)
+
+    def obeying(self, constraint: GlobalConstraint) -> list[str]:
+        """Who says that it obeys this constraint, and no other of the same scope and type."""
+        wanted = _key(constraint.payload())
+        return sorted(name for name, worker in self.workers.items() if wanted in map(_key, worker.applied or ()))
 
     def note_heartbeat(self, topic: str, payload: Any) -> None:
         """What a worker counts of itself (docs/wire.md, "Heartbeat")."""
@@ -72,6 +96,15 @@ class Roster:
 
     def _worker(self, source_id: str) -> Worker:
         return self.workers.setdefault(source_id, Worker(source_id))
+
+    def _forget_unless_heard(self, worker: Worker) -> None:
+        if worker.last_sign is None and worker.presence is None:
+            del self.workers[worker.source_id]
+
+
+def _key(constraint: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells one constraint from the next; old controllers give it no revision."""
+    return tuple(constraint.get(name) for name in ("scope", "type", "id", "revision"))
 
 
 def _counts(reasons: Mapping[str, Any]) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""``cascade-mqtt watch``: the events of a project, as they come."""
+"""``cascade-mqtt watch``: the events of a project and the constraints of its fleet, as they come."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ import typer
 
 from cascade.connectors.mqtt import MqttConnector
 
+from ..constraints import GlobalConstraint
 from ..topics import encode_id
 from .login import Backend, BackendOption, BrokerOption, Login, PasswordFileOption, UsernameOption, login
+from .news import constraints_told
 from .printable import printable
+from .wording import effect, expiry, meaning
 
 __all__ = ["line", "watch"]
 
+_CLOCK = "%H:%M:%S.%f"
 _COLOURS = {"RUNNING": typer.colors.CYAN, "COMPLETED": typer.colors.GREEN, "FAILED": typer.colors.RED}
 
 
@@ -33,7 +37,9 @@ def watch(
     password_file: PasswordFileOption = None,
     backend: BackendOption = Backend.AUTO,
 ) -> None:
-    """Show the events of all runs of a project, until Ctrl-C.
+    """Show the events of all runs of a project, and constraints as they come into force and go, until Ctrl-C.
+
+    With --json a constraint is an object with "constraint" and "in_force".
 
     Examples:
 
@@ -68,10 +74,24 @@ async def _watch(who: Login, project: str, as_json: bool) -> None:
     async with (
         MqttConnector(who.host, who.port, **options) as connector,
         connector.messages(topic_filter) as messages,
+        constraints_told(connector, _say_constraint_as_json if as_json else _say_constraint),
     ):
         async for message in messages:
             event = message.payload
             typer.echo(json.dumps(event, ensure_ascii=False) if as_json else line(event))
+
+
+def _say_constraint_as_json(constraint: GlobalConstraint, in_force: bool) -> None:
+    typer.echo(json.dumps({"constraint": constraint.payload(), "in_force": in_force}, ensure_ascii=False))
+
+
+def _say_constraint(constraint: GlobalConstraint, in_force: bool) -> None:
+    what = f"{printable(constraint.type)} of {printable(constraint.scope)}"
+    now = datetime.now().strftime(_CLOCK)[:-3]
+    if in_force:
+        typer.echo(f"{now}  {what}: {meaning(constraint.scope)} {effect(constraint)}, {expiry(constraint)}")
+    else:
+        typer.echo(f"{now}  {what}: no longer")
 
 
 def _say_state(state: str) -> None:
@@ -104,6 +124,6 @@ def _what(body: Mapping[str, Any]) -> str:
 
 def _clock(timestamp: Any) -> str:
     try:
-        return datetime.fromisoformat(timestamp).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        return datetime.fromisoformat(timestamp).astimezone().strftime(_CLOCK)[:-3]
     except (TypeError, ValueError):
         return "--:--:--.---"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ from .roster import Roster, Worker
 
 __all__ = ["workers"]
 
-_HEAD = ("WORKER", "PRESENCE", "LAST EVENT", "EVENTS/S", "LOST")
+_HEAD = ("WORKER", "PRESENCE", "LAST EVENT", "EVENTS/S", "LOST", "OBEYS")
 _TURN_IT_ON = (
     "no worker has announced itself: MqttConnector(..., presence=True), "
     "or CASCADE_MQTT_PRESENCE=yes in the workers' environment, turns that on"
@@ -32,13 +33,13 @@ def workers(
         str, typer.Option("--listen", help="How long to listen, for rates: 2s, 1m.", metavar="DURATION")
     ] = "2s",
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove the retained wills of crashed workers from the broker.")
+        bool, typer.Option("--prune", help="Remove from the broker what crashed workers have left there.")
     ] = False,
     older_than: Annotated[
         str,
         typer.Option(
             "--older-than",
-            help="With --prune: only workers that started longer ago, as wills cannot say when they crashed; 0: all.",
+            help="With --prune: workers without a sign of life for so long (a will has no time of its own); 0: all.",
             metavar="DURATION",
         ),
     ] = "1h",
@@ -48,7 +49,7 @@ def workers(
     password_file: PasswordFileOption = None,
     backend: BackendOption = Backend.AUTO,
 ) -> None:
-    """Show the workers of a fleet: presence, last event, rate, lost events.
+    """Show the workers of a fleet: presence, last event, rate, lost events, constraints obeyed.
 
     What is not retained is known only as far as it is heard: workers without presence show by what they publish
     while this listens; lost events by heartbeats and gap events.
@@ -86,6 +87,7 @@ async def _look(who: Login, listen_s: float, prune_older_s: float | None) -> tup
     async with MqttConnector(who.host, who.port, **who.options, strict=True) as connector:
         await connector.subscribe("cascade/telemetry/+/+/+/events", roster.note_event, qos=0)
         await connector.subscribe("cascade/stats/+", roster.note_heartbeat, qos=0)
+        await connector.subscribe("cascade/applied/+", roster.note_applied)
         await connector.subscribe("cascade/status/+", roster.note_status)
         await asyncio.sleep(listen_s)
         pruned = [] if prune_older_s is None else await _prune(connector, roster, prune_older_s)
@@ -93,20 +95,21 @@ async def _look(who: Login, listen_s: float, prune_older_s: float | None) -> tup
 
 
 async def _prune(connector: MqttConnector, roster: Roster, older_s: float) -> list[str]:
-    """Clear the wills, each looked at right before: a worker that is back has put its birth there."""
+    """Clear wills and reports, each looked at right before: a worker that is back has put its birth there."""
     pruned = []
     for source_id in sorted(roster.workers):
         worker = roster.workers.get(source_id)
         if worker is None or worker.presence != "offline" or not _older(worker, older_s):
             continue
-        await connector.publish_confirmed(f"cascade/status/{encode_id(source_id)}", None, retain=True)
+        for what in ("applied", "status"):
+            await connector.publish_confirmed(f"cascade/{what}/{encode_id(source_id)}", None, retain=True)
         pruned.append(source_id)
     return pruned
 
 
 def _older(worker: Worker, older_s: float) -> bool:
-    """A will that does not say since when its worker was there is of any age: only a limit of 0 takes it."""
-    return not older_s or (worker.since is not None and time.time() - worker.since > older_s)
+    """What has no time in it is of any age: only a limit of 0 takes it."""
+    return not older_s or (worker.last_sign is not None and time.time() - worker.last_sign > older_s)
 
 
 def _figures(worker: Worker, listened_s: float) -> dict[str, Any]:
@@ -118,6 +121,7 @@ def _figures(worker: Worker, listened_s: float) -> dict[str, Any]:
         "last_event": worker.last_event,
         "events_per_s": round(worker.events / listened_s, 2) if listened_s else None,
         "lost": worker.lost,
+        "obeys": worker.applied,
     }
 
 
@@ -130,7 +134,12 @@ def _row(worker: Worker, listened_s: float) -> tuple[str, ...]:
         _last(worker, now),
         f"{worker.events / listened_s:.1f}" if listened_s else "-",
         "-" if worker.lost is None else str(sum(worker.lost.values())),
+        "-" if worker.applied is None else _list(worker.applied),
     )
+
+
+def _list(applied: Sequence[Mapping[str, Any]]) -> str:
+    return printable(", ".join(f"{one.get('type')} {one.get('scope')}" for one in applied)) or "nothing"
 
 
 def _last(worker: Worker, now: float) -> str:
