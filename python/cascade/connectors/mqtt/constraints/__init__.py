@@ -5,6 +5,7 @@ from __future__ import annotations
 from .confirmations import Change
 from .constraint import GlobalConstraint
 from .controller import ConstraintController
+from .environment import Environment
 from .gate import Gate, Waiting
 from .handlers import ConstraintHandler, check_params
 from .keys import KeyFile, SigningKey
@@ -22,6 +23,7 @@ __all__ = [
     "ConstraintManager",
     "ConstraintResolver",
     "ConstraintSync",
+    "Environment",
     "Gate",
     "GlobalConstraint",
     "KeyFile",

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..telemetry import TelemetryPublisher
 from .admission import Admission
+from .environment import Environment
 from .manager import ConstraintManager
 from .resolver import ConstraintResolver
 from .resources import ResourceManager
+from .sync import ConstraintSync, OnTimeout
 
 if TYPE_CHECKING:
-    from ..telemetry import TelemetryPublisher
+    from ..connector import MqttConnector
+    from .signing import FindKey
 
 __all__ = ["Gate", "Waiting"]
 
@@ -68,6 +74,61 @@ class Gate:
         self._running: dict[Admission, None] = {}
         self._generation = manager.generation
         manager.add_listener(self._note_change)
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(
+        cls,
+        connector: MqttConnector,
+        *,
+        telemetry: TelemetryPublisher | None = None,
+        resources: Mapping[str, float] | None = None,
+        environment: bool = False,
+        resolver: ConstraintResolver | None = None,
+        on_timeout: OnTimeout = "run",
+        timeout: float = 5.0,
+        verify: FindKey | None = None,
+        source_id: str | None = None,
+        project_id: str | None = None,
+    ) -> AsyncIterator[Gate]:
+        """A gate that obeys the constraints of a broker: ``async with`` it around all tasks.
+
+        It is entered when what the broker retains of constraints is in force. What is left out here can be put
+        together by hand, of ``ResourceManager``, ``ConstraintManager``, ``ConstraintSync`` and ``Gate``.
+
+        Args:
+            connector: connected, or about to be; it is left as it is.
+            telemetry: publishes the events of tasks; one of a new run through the connector by default.
+            resources: what the machine has, like ``{"gpu": 2}``.
+            environment: whether CPUs and memory are capacities too, and are followed when they change.
+            resolver: resolves lazy amounts; one without a deadline by default.
+            on_timeout: what happens where constraints are not known in time: ``"run"`` without, or ``"hold"``.
+            timeout: seconds until then.
+            verify: with it, only signed constraints are obeyed; called with a key's id, returns its secret or None.
+            source_id: what ``source:`` is compared with; the connector's by default.
+            project_id: what ``project:`` is compared with; ``CASCADE_PROJECT_ID`` or ``"default"`` by default.
+        """
+        telemetry = telemetry or TelemetryPublisher(connector, project_id=project_id)
+        manager = ConstraintManager(
+            ResourceManager(resources), project_id=project_id, source_id=source_id or connector.source_id
+        )
+        own = manager.identity()
+        scopes = ["global", f"project:{own.project_id}", f"source:{own.source_id}", f"run:{telemetry.run_id}"]
+        sync = ConstraintSync(connector, manager, on_timeout=on_timeout, verify=verify, scopes=scopes)
+        gate = cls(manager, telemetry=telemetry, resolver=resolver)
+        following = None
+        if environment:
+            follow = Environment.follow(gate.resources, telemetry=telemetry, but=resources or ())
+            following = asyncio.create_task(follow, name="environment")
+        try:
+            await sync.start(timeout)
+            yield gate
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            await sync.stop()
+            gate.close()
 
     def admit(
         self,

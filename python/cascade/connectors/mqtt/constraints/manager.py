@@ -56,10 +56,9 @@ class ConstraintManager:
         self.generation = 0
         """How often what is in force has changed."""
         self._clock = clock
-        self._project_id = project_id
-        self._source_id = source_id
-        # A fork changes who this is, so the process belongs to it.
-        self._identity: tuple[int, str, str] | None = None
+        self._given = project_id, source_id
+        # A fork changes who this is.
+        self._identity: tuple[int, Subject] | None = None
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._next_expiry: float | None = None
         self._concerned: dict[Subject, tuple[_Entry, ...]] = {}
@@ -183,6 +182,15 @@ class ConstraintManager:
         """The scopes of the rates of which the task's start takes a token."""
         return frozenset(entry.constraint.scope for entry in self._concerning(task) if entry.handler.spends)
 
+    def identity(self) -> Subject:
+        """What tasks that say nothing of it belong to: this project and this source, as the last change found them."""
+        pid = os.getpid()
+        if self._identity is None or self._identity[0] != pid:
+            project_id, source_id = self._given
+            project_id = project_id or os.environ.get("CASCADE_PROJECT_ID") or "default"
+            self._identity = pid, Subject("", project_id, own_source_id(source_id))
+        return self._identity[1]
+
     # --- time, and who is woken
 
     def now(self) -> float:
@@ -230,14 +238,11 @@ class ConstraintManager:
         return found
 
     def _subject(self, task: Any) -> Subject:
-        pid = os.getpid()
-        if self._identity is None or self._identity[0] != pid:
-            project_id = self._project_id or os.environ.get("CASCADE_PROJECT_ID") or "default"
-            self._identity = pid, project_id, own_source_id(self._source_id)
+        identity = self.identity()
         return Subject(
             task.name,
-            getattr(task, "project_id", None) or self._identity[1],
-            getattr(task, "source_id", None) or self._identity[2],
+            getattr(task, "project_id", None) or identity.project_id,
+            getattr(task, "source_id", None) or identity.source_id,
             getattr(task, "run_id", None),
         )
 
