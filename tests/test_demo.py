@@ -33,6 +33,7 @@ FIGURES = [
     "control_latency_ms_p50",
     "paused_s",
     "duration_s",
+    "steering",
 ]
 ENDS = ("COMPLETED", "FAILED", "SKIPPED")
 MODULES = 120
@@ -83,12 +84,29 @@ def test_its_figures_are_what_an_independent_observer_counts(
     assert figures["tasks"] == len(ended) == len(plan(files))
     assert Counter(ended.values())["SKIPPED"] == 2 * len(failed)
 
-    # The control: one pause, one resume, nothing retained, and no task started in between.
-    assert [bool(message.payload) for message in control.seen] == [True, False]
-    assert control.seen[0].topic == control.seen[1].topic == GLOBAL
+    # The control, as the events show it: what each process was asked for is what it did.
+    steering = {phase["asked"]: phase for phase in figures["steering"]}
+    assert list(steering) == ["rate_limit", "pause", "concurrency", "resume"]
+    assert steering["rate_limit"]["starts_per_s_max"] <= steering["rate_limit"]["limit"] + 1
+    assert (
+        0 < steering["rate_limit"]["starts"] <= 4 * (1 + steering["rate_limit"]["limit"] * 1.5 * figures["duration_s"])
+    )
+    assert steering["pause"]["starts"] == 0
+    assert steering["pause"]["seconds"] == figures["paused_s"] >= 1.0
+    assert steering["concurrency"]["concurrency_max"] == steering["concurrency"]["limit"]
     starts = sorted(when(event) for event in events if event["body"].get("state") == "RUNNING")
     assert max(later - earlier for earlier, later in pairwise(starts)) >= 1.0
-    assert figures["paused_s"] >= 1.0
+    assert len(starts) >= sum(phase["starts"] for phase in figures["steering"])
+    # It steers its own run, nobody else, and leaves nothing behind.
+    (run_id,) = {event["run_id"] for event in events}
+    scope = f"cascade/constraints/run/{run_id}"
+    assert {message.topic for message in control.seen} == {
+        scope, f"{scope}/@pause", f"{scope}/@rate_limit", f"{scope}/@concurrency",
+    }  # fmt: skip
+    late: Observer = new_observer(embedded_broker, f"{scope}/#")
+    probe = f"{scope}/probe"
+    late.publish(probe)
+    eventually_blocking(lambda: late.topics == [probe])
 
 
 def test_tasks_start_when_what_they_need_has_ended(on_this_broker, embedded_broker, new_observer):
@@ -120,7 +138,7 @@ def test_it_brings_its_own_broker_and_reports_in_plain_lines(tmp_path):
         assert demo.end() == (0, "")  # and leaves no process behind
     text = "".join(demo.lines)
     assert "\x1b" not in text
-    assert "paused" in text
+    assert all(phase in text for phase in ("20 starts/s", "paused", "2 at a time", "resumed"))
     assert "files that do not parse" in text
     assert "lib2to3/tests/data/bom.py" in text or "tokenizedata/bad_coding.py" in text
     assert " 0 lost, 0 twice" in demo.lines[-1]
@@ -129,14 +147,14 @@ def test_it_brings_its_own_broker_and_reports_in_plain_lines(tmp_path):
 
 @pytest.mark.parametrize("how", ["ctrl_c", "terminate"])
 def test_stopped_in_the_pause_it_lifts_it_and_leaves_no_process(how, on_this_broker, embedded_broker, new_observer):
-    control: Observer = new_observer(embedded_broker, GLOBAL)
+    control: Observer = new_observer(embedded_broker, "cascade/constraints/run/#")
     with running(*on_this_broker) as demo:
-        eventually_blocking(lambda: control.seen)
+        eventually_blocking(lambda: any(topic.endswith("/@pause") for topic in control.topics))
         code, errors = getattr(demo, how)()
     assert code == 1
     assert errors == "cascade-mqtt: stopped before the end\n"
-    eventually_blocking(lambda: len(control.seen) == 2)
-    assert control.payloads[1] == b""
+    # The last word on each topic is that nothing is in force.
+    eventually_blocking(lambda: not any({message.topic: message.payload for message in control.seen}.values()))
 
 
 def test_a_constraint_of_somebody_else_is_left_alone(on_this_broker, embedded_broker, new_observer):
@@ -144,7 +162,7 @@ def test_a_constraint_of_somebody_else_is_left_alone(on_this_broker, embedded_br
     operator.publish(GLOBAL, '{"id":"night","scope":"global","type":"pause"}', retain=True)
     done = cascade_mqtt(*on_this_broker, "--json")
     assert (done.returncode, done.stdout) == (1, "")
-    assert GLOBAL in done.stderr
+    assert "pause on global" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     late: Observer = new_observer(embedded_broker, GLOBAL)
     eventually_blocking(lambda: late.seen)
