@@ -42,9 +42,9 @@ def _groups(root: Path) -> Iterator[Path]:
         mount, _, kind = line.partition(" - ")
         fields, (filesystem, _, options) = mount.split(), kind.split(" ", 2)
         mounted = {"cgroup2": [""], "cgroup": [name for name in options.split(",") if name in ("cpu", "memory")]}
-        path = next((paths[name] for name in mounted.get(filesystem, ()) if name in paths), None)
-        if path is not None:
-            yield from _up_from(path, mounted=fields[3], at=root / fields[4].lstrip("/"))
+        found = next((paths[name] for name in mounted.get(filesystem, ()) if name in paths), None)
+        if found is not None:
+            yield from _up_from(found, mounted=fields[3], at=root / fields[4].lstrip("/"))
 
 
 def _up_from(path: str, *, mounted: str, at: Path) -> Iterator[Path]:

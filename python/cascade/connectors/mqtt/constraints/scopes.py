@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import partial
+from operator import eq
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -45,7 +47,7 @@ class Scope:
         kind, _, value = text.partition(":")
         if kind not in _KINDS or not value:
             return cls(text, lambda subject: False, known=False)
-        wanted = _pattern(value) if kind in ("task", "source") else value.__eq__
+        wanted = _pattern(value) if kind in ("task", "source") else partial(eq, value)
         if kind == "task":
             return cls(text, lambda subject: wanted(subject.name))
         if kind == "source":
@@ -92,4 +94,4 @@ def is_map(task: Any) -> bool:
 
 
 def _pattern(value: str) -> Callable[[Any], Any]:
-    return re.compile(translate(value)).match if _WILD.search(value) else value.__eq__
+    return re.compile(translate(value)).match if _WILD.search(value) else partial(eq, value)
