@@ -26,7 +26,7 @@ class RetainedBoard(Board):
         self._shared: dict[str, Heard] = {}
         self._lifted: dict[Key, GlobalConstraint] = {}
         self._round: dict[str, Heard] | None = None
-        # Scopes whose pause was lifted just now by the topic of that type: who did so fills the other one again.
+        # Scopes of which a type was lifted just now by its own topic: who did so fills the scope's own again.
         self._resuming: dict[str, float] = {}
         # Scopes with constraints on typed topics and an empty one of their own, and when that lifts them.
         self._doubtful: dict[str, float] = {}
@@ -79,7 +79,7 @@ class RetainedBoard(Board):
             else:
                 self._need_room(len(self._typed) - (key in self._typed))
                 self._typed[key] = command
-                self._lifted.pop(key, None)
+            self._lifted.pop(key, None)
             self._put(key, command)
             return
         if heard.type is not None:
@@ -100,7 +100,7 @@ class RetainedBoard(Board):
         """The scope's own topic holds nothing any more."""
         before = self._shared.pop(heard.topic, None)
         scope = heard.scope if before is None else before.scope
-        if self._resuming.pop(scope, 0.0) <= now:
+        if self._resuming.get(scope, 0.0) <= now:
             self._lift_all(scope)
             return
         for key in [key for key in self._held if key[0] == scope and key not in self._typed]:
@@ -132,13 +132,17 @@ class RetainedBoard(Board):
             else:
                 for key in self._kinds(message):
                     new.pop(key, None)
-        # Where the scope's topic still holds what it held, nothing has happened on it: what came on it before
-        # that, and was overwritten, stays.
+        # Where neither the scope's topic nor that of a type has changed nothing has happened: what came on the first
+        # before that, and was overwritten, is in force still; what was lifted there is not.
         same = {message.scope for topic, message in self._shared.items() if before.get(topic) == message}
-        for key, constraint in held_before.items():
-            if key[0] in same and key not in typed_before:
-                new.setdefault(key, constraint)
-        self._resuming, self._doubtful = {}, {}
+        for key in {*new, *held_before}:
+            if key[0] in same and self._typed.get(key) == typed_before.get(key):
+                new.pop(key, None)
+                if key in held_before:
+                    new[key] = held_before[key]
+        # A controller may be in the middle of a resume.
+        self._resuming = {key[0]: now + _GRACE_S for key in self._typed}
+        self._doubtful = {}
         for scope in {key[0] for key in new}:
             if not any(topic in self._shared for topic in scope_topics(scope)):
                 self._doubtful[scope] = now + _GRACE_S
