@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-from cascade.connectors.mqtt import ConstraintError, ConstraintManager, ConstraintResolver, Gate, ResourceManager
 from given_constraints import put
 from virtual_time import quiet, run
+
+from cascade.connectors.mqtt import ConstraintError, ConstraintManager, ConstraintResolver, Gate, ResourceManager
 
 
 class Site:
@@ -173,8 +173,11 @@ def test_a_limit_that_comes_between_grant_and_start_is_seen():
         put(site.manager, "rate_limit", rate="1/h", capacity=2)
         await site.begin_task("a")
         site.manager.remove_constraints_by_scope("global:@pause")
-        while not site.gate.running():
+        for _ in range(10):
+            if site.gate.running():
+                break
             await asyncio.sleep(0)
+        assert site.gate.running() == 1
         assert site.started == [], "granted, and not yet on its way"
         put(site.manager, "pause")
         await quiet()

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-from cascade.connectors.mqtt import ConstraintError, ConstraintManager, ConstraintResolver, Lazy
 from given_constraints import put, task
 from virtual_time import BEGINNING, run
+
+from cascade.connectors.mqtt import ConstraintError, ConstraintManager, ConstraintResolver, Lazy
 
 
 class Doubled:

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
+from virtual_time import quiet, run
 
 from cascade.connectors.mqtt import ConstraintError, ResourceManager
-from virtual_time import quiet, run
 
 
 class Hands:
