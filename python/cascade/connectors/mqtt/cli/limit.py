@@ -84,7 +84,7 @@ def limit(
         raise typer.BadParameter("give at least one of these", param_hint="--concurrency, --rate, --capacity")
     if burst is not None and "rate" not in wanted:
         raise typer.BadParameter("needs --rate", param_hint="--burst")
-    limits = {**wanted, **_numbers(wanted), **({"rate_capacity": burst} if burst is not None else {})}
+    limits = {**wanted, **_numbers(wanted), **_burst(burst)}
 
     async def order(controller: ConstraintController) -> Change:
         change = Change(scope=scope)
@@ -117,6 +117,10 @@ def _numbers(wanted: Mapping[str, Any]) -> dict[str, Any]:
             name: _number(amount, "--capacity", int if amount.isdecimal() else float) for name, _, amount in pairs
         }
     return numbers
+
+
+def _burst(given: float | None) -> dict[str, float]:
+    return {} if given is None else {"rate_capacity": int(given) if given.is_integer() else given}
 
 
 def _number(text: str, option: str, kind: type[int] | type[float]) -> float:

@@ -103,9 +103,11 @@ def _say_state(state: str) -> None:
 def _what(body: Mapping[str, Any]) -> str:
     match body:
         case {"type": "TaskStateEvent", "state": str(state)}:
-            name = body.get("task_id") or body.get("task_name")
+            name, task_id = str(body.get("task_name") or ""), str(body.get("task_id") or "")
             took = body.get("duration_ms")
-            parts = [typer.style(f"{state:<9}", fg=_COLOURS.get(state)), printable(name)]
+            # An id that somebody chose says more than the name; one that was made up says nothing.
+            what = task_id if name in task_id else f"{name} {task_id}"
+            parts = [typer.style(f"{state:<9}", fg=_COLOURS.get(state)), printable(what)]
             if isinstance(took, int | float) and took:
                 parts.append(f"{took:.1f} ms")
             if body.get("error"):
