@@ -353,6 +353,27 @@ def test_nothing_is_lent_while_more_run_than_the_limit_allows():
     at_site(scenario)
 
 
+def test_two_that_map_end_under_a_limit_that_was_lowered_to_1():
+    async def scenario(site: Site) -> None:
+        put(site.manager, "concurrency", limit=2)
+        go = asyncio.Event()
+
+        async def mapping() -> None:
+            async with site.gate.admit("outer"):
+                await go.wait()
+                for _ in range(3):
+                    async with site.gate.admit("inner"):
+                        await asyncio.sleep(1)
+
+        both = [asyncio.create_task(mapping()) for _ in range(2)]
+        await quiet()
+        put(site.manager, "concurrency", limit=1)
+        go.set()
+        await asyncio.gather(*both)
+
+    at_site(scenario)
+
+
 def test_an_engines_node_that_maps_is_charged_nothing():
     async def scenario(site: Site) -> None:
         put(site.manager, "concurrency", limit=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ class Admission:
         """Its own, once they are resolved."""
         self.parent: Admission | None = None
         self.units: dict[str, Unit] = {}
+        self.within: Counter[str] = Counter()
         self.since = 0.0
         self._gate = gate
         self._manager = gate.manager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Protocol
 
 from .pool import Pool
@@ -10,9 +12,11 @@ __all__ = ["Unit", "UnitUser", "lendable"]
 
 
 class UnitUser(Protocol):
-    """A task that has units, within another one that may have some to lend."""
+    """A task that has units, and may be within another one that has some to lend."""
 
     units: dict[str, Unit]
+    within: Counter[str]
+    """How many of the tasks within it have a unit, by the unit's name."""
 
     @property
     def parent(self) -> UnitUser | None:
@@ -36,6 +40,8 @@ class Unit:
         """From now on it is this one's turn."""
         self._users.append(user)
         user.units[self._name] = self
+        for around in _around(user):
+            around.within[self._name] += 1
 
     def is_used_by(self, user: UnitUser) -> bool:
         """Whether it is this one's turn."""
@@ -45,18 +51,29 @@ class Unit:
         """This one needs it no more; after the last one it goes back to the pool."""
         self._users.remove(user)
         del user.units[self._name]
+        for around in _around(user):
+            around.within[self._name] -= 1
         if not self._users:
             self._pool.give_back({self._name: self._amount})
 
 
 def lendable(user: UnitUser, name: str, pool: Pool) -> Unit | None:
-    """The unit that one of those around this task has and does not use; none while the limit is exceeded."""
-    if pool.lacks({name: 0}) is not None:
-        return None
-    around = user.parent
-    while around is not None:
+    """The unit that the innermost task around this one has and does not use.
+
+    Where a limit has come, or was lowered, below what runs, it is lent only if nothing within its owner runs: no more
+    start than have to for the owner to end.
+    """
+    for around in _around(user):
         unit = around.units.get(name)
         if unit is not None and unit.is_used_by(around):
-            return unit
-        around = around.parent
+            is_exceeded = pool.lacks({name: 0}) is not None
+            return None if is_exceeded and around.within[name] else unit
     return None
+
+
+def _around(user: UnitUser) -> Iterator[UnitUser]:
+    """The tasks around this one, the innermost first."""
+    around = user.parent
+    while around is not None:
+        yield around
+        around = around.parent
