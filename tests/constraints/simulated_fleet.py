@@ -9,6 +9,7 @@ from cascade.connectors.mqtt.constraints.constraint import GlobalConstraint
 from cascade.connectors.mqtt.constraints.plain_commands import PlainCommands, renewed
 from cascade.connectors.mqtt.constraints.reading import read
 from cascade.connectors.mqtt.constraints.retained_board import RetainedBoard
+from cascade.connectors.mqtt.constraints.signing import Refusal
 
 State = dict[tuple[str, str], Any]
 """Scope and type, and the params in force."""
@@ -61,7 +62,10 @@ class Reader:
 
     def get(self, topic: str, payload: dict[str, Any]) -> None:
         now = self._broker.now
-        self.board.hear(read(topic, payload, None, now=now), now)
+        try:
+            self.board.hear(read(topic, payload, None, now=now), now)
+        except Refusal:
+            self.board.disregard(topic)
 
     @property
     def state(self) -> State:

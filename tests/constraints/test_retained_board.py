@@ -178,6 +178,21 @@ def test_a_round_that_broke_off_lifts_nothing(broker):
     assert reader.state.keys() == {("global", "pause"), ("task:x", "pause")}
 
 
+def test_what_cannot_be_read_lifts_nothing_when_it_comes_again(broker):
+    """A limit that an unreadable one took the place of stays in force, over reconnects too."""
+    reader = Reader(broker)
+    all_of(NewController(broker).put("global", "concurrency", {"limit": 1}))
+    all_of(NewController(broker).put("global", "pause", {}))
+    for topic in ("cascade/constraints/global/@concurrency", "cascade/constraints/global"):
+        broker.retained[topic] = {"id": "x", "scope": "global", "type": "concurrency", "params": "few"}
+    reader.disconnect()
+    reader.connect()
+    reader.complete()
+    assert reader.state == {("global", "concurrency"): {"limit": 1}, ("global", "pause"): {}}
+    late = Reader(broker)
+    assert late.state == {("global", "pause"): {}}
+
+
 def test_a_controller_that_dies_in_the_middle_of_a_resume_leaves_nothing_behind(broker):
     """The scope's topic is empty and stays so: that is how an older controller lifts."""
     reader, new = Reader(broker), NewController(broker)
@@ -194,10 +209,16 @@ def test_a_controller_that_dies_in_the_middle_of_a_resume_leaves_nothing_behind(
 
 def test_memory_is_bounded():
     board = RetainedBoard()
+
+    def pause(number: int) -> None:
+        message = {"id": "c", "scope": f"task:{number}", "type": "pause", "params": {}}
+        board.hear(read(f"cascade/constraints/task/{number}", message, None, now=0), 0)
+
+    for number in range(10_000):
+        pause(number)
     with pytest.raises(Refusal, match="already") as refusal:
-        for number in range(100_000):
-            message = {"id": "c", "scope": f"task:{number}", "type": "pause", "params": {}}
-            board.hear(read(f"cascade/constraints/task/{number}", message, None, now=0), 0)
+        pause(10_000)
     assert refusal.value.reason == "too_many"
     board.hear(read("cascade/constraints/task/7", {}, None, now=0), 0)
-    assert len(board.in_force(0)) == 9_999
+    pause(10_000)
+    assert len(board.in_force(0)) == 10_000

@@ -6,9 +6,9 @@ from .constraint import GlobalConstraint
 from .reading import Heard, Key
 from .signing import Refusal
 
-__all__ = ["Board"]
+__all__ = ["MOST", "Board"]
 
-_MOST = 10_000
+MOST = 10_000
 
 
 class Board:
@@ -25,6 +25,9 @@ class Board:
             Refusal: it is not obeyed.
         """
         raise NotImplementedError
+
+    def disregard(self, topic: str) -> None:
+        """A message on this topic was refused: what was in force by the one before it stays so."""
 
     def begin_round(self, now: float) -> None:
         """A new connection: what the broker retains is going to come, in any order."""
@@ -46,6 +49,12 @@ class Board:
         self._changed.clear()
         return changes
 
+    def take_back(self, key: Key, before: GlobalConstraint | None) -> None:
+        """What was put in force cannot be read by who was to obey it: what was in force before it stays so."""
+        self._held.pop(key, None)
+        if before is not None:
+            self._held[key] = before
+
     def _put(self, key: Key, constraint: GlobalConstraint) -> None:
         if self._held.get(key) != constraint:
             self._changed.add(key)
@@ -59,5 +68,5 @@ class Board:
     @staticmethod
     def _need_room(count: int) -> None:
         """Whoever may write constraints must not fill the memory of those who read them."""
-        if count >= _MOST:
-            raise Refusal("too_many", f"there are {_MOST} constraints already")
+        if count >= MOST:
+            raise Refusal("too_many", f"there are {MOST} constraints already")

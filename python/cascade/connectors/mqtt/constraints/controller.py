@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from .rounds import Rounds
 from .scopes import Scope
 from .signed_commands import Pen, SignedCommands
 from .signing import FindKey, Refusal
-from .topics import ALL, own_topics, scope_topic, scope_topics
+from .topics import ALL, own_topics, scope_topic
 
 if TYPE_CHECKING:
     from ..connector import MqttConnector
@@ -159,18 +158,20 @@ class ConstraintController:
 
         def heard(topic: str, payload: Any) -> None:
             now = self._now()
-            with suppress(Refusal):  # nobody obeys it
+            try:
                 board.hear(read(topic, payload, self._find_key, now=now), now)
+            except Refusal:  # nobody obeys it
+                board.disregard(topic)
 
         def ended(complete: bool) -> None:
             board.end_round(self._now(), complete=complete)
             if not through.done():
                 through.set_result(complete)
 
-        filters = [ALL] if scope is None else [f"{scope_topic(scope)}/#", *scope_topics(scope)]
         rounds = Rounds(
             self._connector._need_link(),
-            [*filters, *own_topics(["global" if scope is None else scope])],
+            ALL if scope is None else f"{scope_topic(scope)}/#",
+            by_name=own_topics(["global" if scope is None else scope]),
             heard=heard,
             begun=lambda: board.begin_round(self._now()),
             ended=ended,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .board import Board
+from .board import MOST, Board
 from .constraint import GlobalConstraint
 from .reading import Heard, Key, Lift
-from .topics import scope_topics
+from .topics import place, scope_topics
 
 __all__ = ["RetainedBoard"]
 
@@ -40,6 +40,10 @@ class RetainedBoard(Board):
             self._round.pop(heard.topic, None)
             self._round[heard.topic] = heard
 
+    def disregard(self, topic: str) -> None:
+        if self._round is not None and topic not in self._round and len(self._round) < MOST:
+            self._round[topic] = self._last_on(topic)
+
     def begin_round(self, now: float) -> None:
         self.end_round(now, complete=False)
         self._round = {}
@@ -65,6 +69,14 @@ class RetainedBoard(Board):
     def typed(self, scope: str) -> dict[str, GlobalConstraint]:
         """What the typed topics of a scope hold, by type, in force or not."""
         return {kind: constraint for (of, kind), constraint in self._typed.items() if of == scope}
+
+    def _last_on(self, topic: str) -> Heard:
+        """What was obeyed last of what came on a topic; where there is nothing, a message that says nothing."""
+        scope, kind = place(topic)
+        if kind is None:
+            last = self._shared.get(topic)
+            return last or Heard(topic, scope, None, Lift(scope, ()))
+        return Heard(topic, scope, kind, self._typed.get((scope, kind)) or Lift(scope, ()))
 
     def _hear_live(self, heard: Heard, now: float) -> None:
         command, kinds = heard.command, self._kinds(heard)

@@ -1,4 +1,4 @@
-"""When the retained messages of several subscriptions are all through: at first, and after each reconnect."""
+"""When all that a broker retains for a filter is through: at first, and after each reconnect."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ _REFUSED = 128
 
 
 class Rounds:
-    """Subscribes to filters with one callback, and says when a round of retained messages begins and ends.
+    """Subscribes to one filter, and says when a round of retained messages begins and ends.
 
     Args:
-        heard: called with topic and payload of each message, once for each filter that the broker has sent it for.
+        by_name: topics that the filter matches, for brokers that give no retained messages to wildcards. Each is
+            subscribed to as well, and in a round tells what the filter's own subscription has not told. Live
+            messages are heard by the filter alone, in their order, unless the broker has refused it.
+        heard: called with topic and payload of each message.
         begun: called when a connection is there and its retained messages are going to come.
         ended: called with True when they are through; with False where the broker has refused what it granted
             before, so that what is missing may just not have been shown. A cut begins another round.
@@ -32,18 +35,21 @@ class Rounds:
     def __init__(
         self,
         link: Link,
-        filters: Iterable[str],
+        topic_filter: str,
         *,
+        by_name: Iterable[str],
         heard: Callable[[str, Any], None],
         begun: Callable[[], None],
         ended: Callable[[bool], None],
     ) -> None:
         self._link = link
-        self._filters = set(filters)
+        self._main = topic_filter
+        self._filters = [topic_filter, *dict.fromkeys(by_name)]
         self._heard, self._begun, self._ended = heard, begun, ended
         self._awaited: set[str] = set()
         self._granted: set[str] = set()
         self._refused: set[str] = set()
+        self._told: set[str] = set()
         self._members: list[_Member] = []
         self._notices: deque[Callable[[], None]] = deque()
         self.loop = asyncio.get_running_loop()
@@ -52,7 +58,7 @@ class Rounds:
     def start(self) -> None:
         """Subscribe; on a connection that is there at once, else when it comes."""
         self._begin()
-        self._members = [_Member(self, self._link, topic_filter) for topic_filter in sorted(self._filters)]
+        self._members = [_Member(self, self._link, topic_filter) for topic_filter in self._filters]
         if self._link.state != "closed":
             self._link.attach()
 
@@ -62,11 +68,16 @@ class Rounds:
         for member in members:
             member.leave()
 
-    def hear(self, topic: str, payload: Any) -> None:
+    def hear(self, topic_filter: str, topic: str, payload: Any) -> None:
         """A message for one of the filters."""
         # What the I/O thread said before it passed this on comes first: a new connection, above all.
         self._link.drain()
         self._catch_up()
+        if topic_filter == self._main:
+            if self._awaited:
+                self._told.add(topic)
+        elif self._main not in self._refused and (not self._awaited or topic in self._told):
+            return
         if self._members:
             self._heard(topic, payload)
 
@@ -92,7 +103,7 @@ class Rounds:
             self._notices.popleft()()
 
     def _begin(self) -> None:
-        self._awaited, self._refused = set(self._filters), set()
+        self._awaited, self._refused, self._told = set(self._filters), set(), set()
         self._begun()
 
     def _end_one(self, topic_filter: str, refused: bool) -> None:
@@ -102,9 +113,10 @@ class Rounds:
         if refused:
             self._refused.add(topic_filter)
         if not self._awaited:
-            granted = self._filters - self._refused
+            granted = set(self._filters) - self._refused
             complete = bool(granted) and granted >= self._granted
             self._granted |= granted
+            self._told.clear()
             self._ended(complete)
 
 
@@ -113,7 +125,7 @@ class _Member(CallbackSubscription):
 
     def __init__(self, rounds: Rounds, link: Link, topic_filter: str) -> None:
         self._rounds = rounds
-        super().__init__(link, topic_filter, rounds.hear, 1, "json")
+        super().__init__(link, topic_filter, partial(rounds.hear, topic_filter), 1, "json")
 
     def serve(self, loop: asyncio.AbstractEventLoop) -> None:
         self._rounds.loop = loop

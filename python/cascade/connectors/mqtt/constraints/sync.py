@@ -107,7 +107,8 @@ class ConstraintSync:
         if self._rounds is None:
             self._rounds = Rounds(
                 self._connector._need_link(),
-                [ALL, *own_topics(self._own_scopes() if self._scopes is None else self._scopes)],
+                ALL,
+                by_name=own_topics(self._own_scopes() if self._scopes is None else self._scopes),
                 heard=self._hear,
                 begun=self._begin_round,
                 ended=self._end_round,
@@ -170,6 +171,7 @@ class ConstraintSync:
         try:
             self._board.hear(read(topic, payload, self._find_key, now=now), now)
         except Refusal as refusal:
+            self._board.disregard(topic)
             self._refuse(refusal.reason, topic, refusal)
         self._apply()
 
@@ -206,6 +208,7 @@ class ConstraintSync:
             try:
                 self._manager.update_constraint(constraint)
             except ValueError as error:
+                self._board.take_back(key, self._applied.get(key))
                 self._refuse("unreadable", f"{kind} of {scope}", error)
                 return
             self._applied.pop(key, None)
