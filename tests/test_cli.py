@@ -202,6 +202,11 @@ def test_watch_as_json_prints_events_alone(backend, embedded_broker, prefix, kep
     ("body", "shown"),
     [
         ({"type": "TaskStateEvent", "task_id": "t-1", "state": "RUNNING"}, "RUNNING    t-1"),
+        ({"type": "TaskStateEvent", "task_id": "7f", "task_name": "build", "state": "RUNNING"}, "RUNNING    build 7f"),
+        (
+            {"type": "TaskStateEvent", "task_id": "t-1", "state": "BLOCKED", "metadata": {"reason": "pause global"}},
+            "BLOCKED    t-1  pause global",
+        ),
         ({"type": "LifecycleEvent", "event": "ENGINE_STARTED"}, "ENGINE_STARTED"),
         (
             {"type": "ResourceEvent", "resource_name": "gpu", "action": "ACQUIRE", "current_usage": 2},

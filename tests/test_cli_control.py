@@ -93,7 +93,7 @@ async def test_it_says_what_is_meant_in_words(run, worker, scope, prefix):
     done = await run("pause", scope, "--ttl", "90s", "--wait", "1")
     assert done.stdout.splitlines() == [
         f"paused: tasks whose name matches {prefix}*, for 90s",
-        f"  {worker.name} obeys",
+        f"confirmed by {worker.name}",
     ]
     await run("limit", scope, "--rate", "30/m", "--concurrency", "1")
     await eventually(lambda: len(worker.obeys()) == 3)

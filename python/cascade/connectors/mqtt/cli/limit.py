@@ -94,7 +94,7 @@ def limit(
             change = replace(await controller.limit(scope, ttl=ttl_s, **limits), lifted=change.lifted)
         return change
 
-    said = [f"{name} {', '.join(value) if name == 'capacity' else value}" for name, value in given.items() if value]
+    said = [f"{name} {_words(value)}" for name, value in given.items() if value]
     give(
         who,
         order,
@@ -104,6 +104,10 @@ def limit(
         timeout=timeout,
         as_json=as_json,
     )
+
+
+def _words(value: str | list[str]) -> str:
+    return "no longer" if value in (_OFF, [_OFF]) else value if isinstance(value, str) else ", ".join(value)
 
 
 def _numbers(wanted: Mapping[str, Any]) -> dict[str, Any]:

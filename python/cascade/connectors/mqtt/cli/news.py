@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from cascade.connectors.mqtt import MqttConnector
 
@@ -21,7 +22,8 @@ def constraints_told(connector: MqttConnector, tell: Callable[[GlobalConstraint,
     known: dict[tuple[str, str], GlobalConstraint] = {}
 
     def compare() -> None:
-        now = {(one.scope, one.type): one for one in manager.in_force()}
+        # Without what is new each time that the same is published again.
+        now = {(one.scope, one.type): replace(one, extra={}) for one in manager.in_force()}
         for key in known.keys() - now.keys():
             tell(known.pop(key), False)
         for key, constraint in now.items():

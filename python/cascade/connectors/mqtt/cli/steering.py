@@ -136,7 +136,7 @@ def give(
     else:
         typer.echo(said)
         for source_id in sorted(confirmed):
-            typer.echo(f"  {printable(source_id)} obeys")
+            typer.echo(f"confirmed by {printable(source_id)}")
     if len(confirmed) < wait:
         raise NotConfirmed(
             f"the broker has it, but only {len(confirmed)} of {wait} workers have confirmed within {timeout_s:g} s"

@@ -110,6 +110,8 @@ def _what(body: Mapping[str, Any]) -> str:
             parts = [typer.style(f"{state:<9}", fg=_COLOURS.get(state)), printable(what)]
             if isinstance(took, int | float) and took:
                 parts.append(f"{took:.1f} ms")
+            if state == "BLOCKED" and isinstance(body.get("metadata"), Mapping):
+                parts.append(printable(body["metadata"].get("reason", "")))
             if body.get("error"):
                 parts.append(printable(body["error"]))
             return "  ".join(parts)
