@@ -118,7 +118,9 @@ class NewController:
         return self._publish(self._read().put(scope, [constraint], self._broker.now))
 
     def resume(self, scope: str, kinds: list[str] | None) -> Iterable[None]:
-        return self._publish(self._read().lift(scope, kinds, self._broker.now))
+        commands = self._read()
+        lifted = commands.kinds(scope) if kinds is None else kinds
+        return self._publish(commands.lift(scope, lifted, self._broker.now))
 
     def _publish(self, publications: Iterable[Any]) -> Iterable[None]:
         for topic, payload in publications:

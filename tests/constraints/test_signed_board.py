@@ -37,7 +37,7 @@ class Fleet:
         constraint = renewed(GlobalConstraint(f"{kind}-{scope}", scope, kind, params, until))
         self.published += self._read(now).put(scope, [constraint], now)
 
-    def lift(self, scope: str, kinds: list[str] | None, now: float = NOW) -> None:
+    def lift(self, scope: str, kinds: list[str], now: float = NOW) -> None:
         self.published += self._read(now).lift(scope, kinds, now)
 
     def _read(self, now: float) -> SignedCommands:

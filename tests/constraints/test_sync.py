@@ -156,7 +156,7 @@ async def test_brokers_that_give_no_retained_messages_to_wildcards(connected, pe
 
 async def test_its_own_scopes_are_named_by_default(connected, peer, new_sync, monkeypatch):
     monkeypatch.setenv("CASCADE_PROJECT_ID", "nightly")
-    sync = new_sync(await connected(peer, source_id="me"), ConstraintManager())
+    sync = new_sync(await connected(peer), ConstraintManager(source_id="me"))
     assert await sync.start(timeout=30)
     filters = {one for packet in peer.of(wire.SUBSCRIBE) for one in packet.filters}
     assert {topic(one) for one in ("#", "global", "project:nightly", "source:me")} <= filters

@@ -114,13 +114,13 @@ class ConstraintController:
         Readers of the older form see a short gap in these, see docs/wire.md.
         """
         Scope.parse(scope)
-        kinds = None if types is None else list(types)
+        if isinstance(types, str):
+            raise ConstraintError(f"types must be a list of types, like [{types!r}]", field="types")
         async with self._commanding:
             commands = await self._read(scope)
-            now = self._now()
-            before = [one.type for one in commands.board.in_force(now) if one.scope == scope]
-            await self._publish(commands.lift(scope, kinds, now))
-        return Change(scope=scope, lifted=tuple(before if kinds is None else kinds))
+            lifted = commands.kinds(scope) if types is None else list(types)
+            await self._publish(commands.lift(scope, lifted, self._now()))
+        return Change(scope=scope, lifted=tuple(lifted))
 
     async def in_force(self) -> list[GlobalConstraint]:
         """What the broker holds for readers who come now, by scope and type.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import secrets
 from collections.abc import Container, Iterable
 from typing import Any, NamedTuple
 
 from .constraint import GlobalConstraint
 from .retained_board import RetainedBoard
-from .topics import scope_topic, scope_topics, typed_topic
+from .topics import TYPES, scope_topic, scope_topics, typed_topic
 
 __all__ = ["PlainCommands", "Publication", "renewed"]
 
@@ -46,10 +47,13 @@ class PlainCommands:
             *(Publication(scope_topic(scope), constraint.payload()) for constraint in new.values()),
         ]
 
-    def lift(self, scope: str, kinds: Iterable[str] | None, now: float) -> list[Publication]:
-        """Lift types of one scope, or all; what remains stands on the scope's topic again."""
-        in_force = self._in_force(scope, now)
-        lifted = dict.fromkeys([*self.board.typed(scope), *in_force] if kinds is None else kinds)
+    def kinds(self, scope: str) -> list[str]:
+        """Every type that may be in force in a scope."""
+        return list(dict.fromkeys([*TYPES, *self.board.typed(scope), *self._in_force(scope, -math.inf)]))
+
+    def lift(self, scope: str, kinds: Iterable[str], now: float) -> list[Publication]:
+        """Lift types of one scope; what remains stands on the scope's topic again."""
+        in_force, lifted = self._in_force(scope, now), dict.fromkeys(kinds)
         remaining = [one for kind, one in in_force.items() if kind not in lifted]
         return [
             *self._tidy(scope, lifted, now),

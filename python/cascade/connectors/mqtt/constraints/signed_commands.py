@@ -11,7 +11,7 @@ from .plain_commands import Publication, renewed
 from .reading import RESUME
 from .signed_board import SignedBoard
 from .signing import sign
-from .topics import scope_topic, typed_topic
+from .topics import TYPES, scope_topic, typed_topic
 
 __all__ = ["Pen", "SignedCommands"]
 
@@ -62,9 +62,13 @@ class SignedCommands:
             *(self._constraint(scope_topic(scope), constraint, now) for constraint in new),
         ]
 
-    def lift(self, scope: str, kinds: Iterable[str] | None, now: float) -> list[Publication]:
-        """Lift types of one scope, or all; what remains stands on the scope's topic again."""
-        lifted = list(dict.fromkeys(self.board.kinds(scope) if kinds is None else kinds))
+    def kinds(self, scope: str) -> list[str]:
+        """Every type that may be in force in a scope, whatever has become of the messages that say so."""
+        return list(dict.fromkeys([*TYPES, *self.board.kinds(scope)]))
+
+    def lift(self, scope: str, kinds: Iterable[str], now: float) -> list[Publication]:
+        """Lift types of one scope; what remains stands on the scope's topic again."""
+        lifted = list(dict.fromkeys(kinds))
         remaining = [one for one in self.board.in_force(now) if one.scope == scope and one.type not in lifted]
         self._pen.count_from(self.board.highest(scope), now)
         return [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -247,5 +246,5 @@ class ConstraintSync:
         }
 
     def _own_scopes(self) -> list[str]:
-        project = os.environ.get("CASCADE_PROJECT_ID") or "default"
-        return ["global", f"project:{project}", f"source:{self._connector.source_id}"]
+        who = self._manager.identity()
+        return ["global", f"project:{who.project_id}", f"source:{who.source_id}"]
