@@ -114,10 +114,11 @@ class Admission:
         if denial is not None:
             return f"{denial.type} {denial.scope}"
         needs = self.needs()
-        name = self._pool.lacks(needs) or next((name for name in needs if name in self._resources.line.claimed), None)
-        if name is None:
-            return "turn"
-        return name.removeprefix(LIMITS).replace(":", " ", 1) if name.startswith(LIMITS) else f"resource {name}"
+        lacking = self._pool.lacks(needs)
+        if lacking is not None:
+            return _called(lacking)
+        claimed = next((name for name in needs if name in self._resources.line.claimed), None)
+        return "turn" if claimed is None else f"turn for {_called(claimed)}"
 
     # --- the request in the line
 
@@ -231,6 +232,13 @@ def _living(admission: Admission | None) -> Admission | None:
     while admission is not None and admission.is_over:
         admission = admission.parent
     return admission
+
+
+def _called(resource: str) -> str:
+    """A resource as the reason of a wait; one that a constraint has made by the constraint's type and scope."""
+    if resource.startswith(LIMITS):
+        return resource.removeprefix(LIMITS).replace(":", " ", 1)
+    return f"resource {resource}"
 
 
 def _ms(seconds: float) -> float:
