@@ -13,6 +13,7 @@ import pytest
 
 import wire
 from cascade.connectors.mqtt import ConstraintManager, ConstraintSync
+from fake_peer import FakePeer
 from waiting import eventually, settled
 
 
@@ -297,6 +298,27 @@ async def test_what_a_worker_obeys_is_reported_and_taken_back(connected, broker,
     await eventually(lambda: not listed())
     await sync.stop()
     await eventually(lambda: observer.payloads[-1] == b"")
+
+
+class NoReports(FakePeer):
+    """Ends the connection of who publishes a report, as mosquitto 2.0.11 does without the right to."""
+
+    def answer(self, packet: wire.Packet) -> bytes:
+        if packet.kind == wire.PUBLISH and packet.topic.startswith("cascade/applied/"):
+            raise OSError
+        return super().answer(packet)
+
+
+async def test_a_broker_that_ends_the_connection_over_reports_gets_no_more(new_connector, new_sync, caplog):
+    with NoReports() as peer, caplog.at_level(logging.WARNING):
+        connector = new_connector(peer, source_id="me")
+        await connector.connect()
+        sync = new_sync(connector, ConstraintManager())
+        assert await sync.start(timeout=30)
+        await eventually(lambda: "may it publish there?" in caplog.text)
+        peer.send(wire.publish(topic("global"), message("global").encode()))
+        await eventually(lambda: sync.stats().in_force == 1)
+        assert await settled(lambda: peer.connections) == 3
 
 
 async def test_a_stopped_sync_follows_no_more_and_can_be_started_again(

@@ -88,6 +88,7 @@ class ConstraintSync:
         self._rounds: Rounds | None = None
         self._synchronised = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._in_round = False
         self._applied: dict[Key, GlobalConstraint] = {}
         self._received = 0
         self._refused: dict[str, int] = {}
@@ -173,14 +174,21 @@ class ConstraintSync:
             self._board.disregard(topic)
             self._refuse(refusal.reason, topic, refusal)
         self._apply()
+        if not self._in_round:
+            self._note()
 
     def _begin_round(self) -> None:
+        self._in_round = True
+        if self._reporter is not None:
+            self._reporter.connected()
         self._board.begin_round(self._manager.now())
         self._apply()
 
     def _end_round(self, complete: bool) -> None:
+        self._in_round = False
         self._board.end_round(self._manager.now(), complete=complete)
         self._apply()
+        self._note()
         if complete and not self._synchronised.is_set():
             self._synchronised.set()
             self._logger.info("constraints are known: %d in force", self.stats().in_force)
@@ -193,11 +201,17 @@ class ConstraintSync:
         now = self._manager.now()
         due = self._board.settle(now)
         if due is not None:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self._apply)
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self._apply_later)
         changes = self._board.take_changes()
         # First what holds tasks up, so that nothing slips through in between.
         for key in sorted(changes, key=lambda key: changes[key] is None):
             self._change(key, changes[key])
+
+    def _apply_later(self) -> None:
+        self._apply()
+        self._note()
+
+    def _note(self) -> None:
         if self._reporter is not None:
             self._reporter.note()
 
