@@ -148,16 +148,17 @@ def address(broker: Any) -> str:
     return f"{broker.host}:{broker.port}"
 
 
-@pytest.mark.parametrize("qos", [0, 1, 2])
-async def test_publish(backend, embedded_broker, prefix, new_observer, qos):
-    observer = new_observer(embedded_broker, f"{prefix}/#")
-    options = ["--qos", qos, "--backend", backend, "--broker", address(embedded_broker)]
+@pytest.mark.parametrize(("qos", "kind"), [(0, "embedded"), (1, "mosquitto"), (2, "embedded")])
+async def test_publish(backend, prefix, new_observer, qos, kind, request):
+    broker = request.getfixturevalue(f"{kind}_broker")
+    observer = new_observer(broker, f"{prefix}/#")
+    options = ["--qos", qos, "--backend", backend, "--broker", address(broker)]
     assert cascade_mqtt("publish", f"{prefix}/a", "grüße", *options).returncode == 0
     assert cascade_mqtt("publish", f"{prefix}/b", "-", *options, text="from stdin").returncode == 0
     assert cascade_mqtt("publish", f"{prefix}/c", "kept", "--retain", *options).returncode == 0
     await eventually(lambda: len(observer.seen) == 3)
     assert observer.payloads == ["grüße".encode(), b"from stdin", b"kept"]
-    late = new_observer(embedded_broker, f"{prefix}/c")
+    late = new_observer(broker, f"{prefix}/c")
     await eventually(lambda: late.payloads == [b"kept"])
     assert cascade_mqtt("publish", f"{prefix}/c", "", "--retain", *options).returncode == 0
 
@@ -170,17 +171,17 @@ def test_publish_to_what_is_no_topic_is_one_line(embedded_broker):
 
 
 @pytest.fixture
-def kept_event(embedded_broker, prefix, new_observer):
+def kept_event(broker, prefix, new_observer):
     """An event that whoever watches the project gets, however late it comes."""
     topic = f"cascade/telemetry/local/{prefix}/r1/events"
-    observer = new_observer(embedded_broker)
+    observer = new_observer(broker)
     observer.publish(topic, json.dumps(EVENT), retain=True)
     yield EVENT
     observer.publish(topic, b"", retain=True)
 
 
-def test_watch_as_lines_for_a_reader(backend, embedded_broker, prefix, kept_event):
-    with running("watch", prefix, "--backend", backend, "--broker", address(embedded_broker)) as watch:
+def test_watch_as_lines_for_a_reader(backend, broker, prefix, kept_event):
+    with running("watch", prefix, "--backend", backend, "--broker", address(broker)) as watch:
         eventually_blocking(lambda: watch.lines)
         code, _ = watch.ctrl_c()
     assert code == 0
@@ -189,8 +190,8 @@ def test_watch_as_lines_for_a_reader(backend, embedded_broker, prefix, kept_even
     assert watch.lines == [f"{clock}  node-1  FAILED     build:wheel  12.5 ms  no \\x1b[31mspace\\x0aleft\n"]
 
 
-def test_watch_as_json_prints_events_alone(backend, embedded_broker, prefix, kept_event):
-    options = ["--json", "--backend", backend, "--broker", address(embedded_broker)]
+def test_watch_as_json_prints_events_alone(backend, broker, prefix, kept_event):
+    options = ["--json", "--backend", backend, "--broker", address(broker)]
     with running("watch", *options, CASCADE_PROJECT_ID=prefix) as watch:
         eventually_blocking(lambda: watch.lines)
         code, _ = watch.ctrl_c()
@@ -221,8 +222,8 @@ def test_watch_says_each_kind_of_event_in_words(body, shown):
     assert plain.endswith(f"node-1  {shown}")
 
 
-def test_watch_ends_quietly_when_its_reader_has_left(embedded_broker, prefix, kept_event):
-    with running("watch", prefix, "--broker", address(embedded_broker), reader=False) as watch:
+def test_watch_ends_quietly_when_its_reader_has_left(broker, prefix, kept_event):
+    with running("watch", prefix, "--broker", address(broker), reader=False) as watch:
         assert watch.end() == (0, "cascade-mqtt: connected\n")
 
 

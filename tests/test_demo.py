@@ -109,9 +109,10 @@ def test_its_figures_are_what_an_independent_observer_counts(
     eventually_blocking(lambda: late.topics == [probe])
 
 
-def test_tasks_start_when_what_they_need_has_ended(on_this_broker, embedded_broker, new_observer):
-    observer: Observer = new_observer(embedded_broker, EVENTS)
-    figures = json.loads(cascade_mqtt(*on_this_broker, "--json").stdout)
+def test_tasks_start_when_what_they_need_has_ended(mosquitto_broker, new_observer):
+    observer: Observer = new_observer(mosquitto_broker, EVENTS)
+    broker = f"{mosquitto_broker.host}:{mosquitto_broker.port}"
+    figures = json.loads(cascade_mqtt("demo", "--limit", MODULES, "--broker", broker, "--json").stdout)
     eventually_blocking(lambda: len(observer.seen) >= figures["events_published"])
     started, ended = {}, {}
     for event in (message.json for message in observer.seen):

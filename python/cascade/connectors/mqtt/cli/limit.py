@@ -9,17 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from ..constraints import Change, ConstraintController
-from .login import Backend, BackendOption, BrokerOption, PasswordFileOption, UsernameOption, login
-from .steering import (
-    JsonOption,
-    ScopeArgument,
-    SignKeyFileOption,
-    TimeoutOption,
-    TtlOption,
-    WaitOption,
-    give,
-    seconds_to_live,
-)
+from .login import LOGGED_IN, Login
+from .steering import STEERING, ScopeArgument, Steering, TtlOption, seconds_to_live
 from .wording import meaning
 
 __all__ = ["limit"]
@@ -28,7 +19,11 @@ _OFF = "off"
 _TYPES = {"concurrency": "concurrency", "rate": "rate_limit", "capacity": "capacity"}
 
 
+@LOGGED_IN
+@STEERING
 def limit(
+    who: Login,
+    steering: Steering,
     scope: ScopeArgument = "global",
     concurrency: Annotated[
         str | None,
@@ -53,14 +48,6 @@ def limit(
         typer.Option(metavar="NAME=AMOUNT", help="So much of a resource in each process.", show_default=False),
     ] = None,
     ttl: TtlOption = None,
-    wait: WaitOption = 0,
-    timeout: TimeoutOption = "10s",
-    sign_key_file: SignKeyFileOption = None,
-    as_json: JsonOption = False,
-    broker: BrokerOption = "127.0.0.1:1883",
-    username: UsernameOption = None,
-    password_file: PasswordFileOption = None,
-    backend: BackendOption = Backend.AUTO,
 ) -> None:
     """Limit the tasks of a scope: how many at a time, how often one starts, how much of a resource they may take.
 
@@ -76,7 +63,7 @@ def limit(
 
         cascade-mqtt limit 'task:call_*' --rate off
     """
-    who, ttl_s = login(broker, backend, username, password_file), seconds_to_live(ttl)
+    ttl_s = seconds_to_live(ttl)
     given: dict[str, Any] = {"concurrency": concurrency, "rate": rate, "capacity": capacity or None}
     wanted = {name: value for name, value in given.items() if value not in (None, _OFF, [_OFF])}
     lifted = tuple(_TYPES[name] for name, value in given.items() if value in (_OFF, [_OFF]))
@@ -95,15 +82,7 @@ def limit(
         return change
 
     said = [f"{name} {_words(value)}" for name, value in given.items() if value]
-    give(
-        who,
-        order,
-        said=f"limited: {meaning(scope)}: {'; '.join(said)}" + (f", for {ttl}" if ttl else ""),
-        sign_key_file=sign_key_file,
-        wait=wait,
-        timeout=timeout,
-        as_json=as_json,
-    )
+    steering.give(who, order, said=f"limited: {meaning(scope)}: {'; '.join(said)}" + (f", for {ttl}" if ttl else ""))
 
 
 def _words(value: str | list[str]) -> str:

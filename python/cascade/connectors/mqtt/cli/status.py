@@ -11,7 +11,7 @@ import typer
 from cascade.connectors.mqtt import MqttConnector
 
 from ..constraints import ConstraintController, GlobalConstraint, KeyFile
-from .login import Backend, BackendOption, BrokerOption, Login, PasswordFileOption, UsernameOption, login
+from .login import LOGGED_IN, Login
 from .printable import columns, printable
 from .roster import Roster
 from .steering import JsonOption, SignKeyFileOption, keys
@@ -22,14 +22,8 @@ __all__ = ["status"]
 _HEAD = ("SCOPE", "WHAT", "WHOM", "HOW LONG", "OBEYED BY")
 
 
-def status(
-    sign_key_file: SignKeyFileOption = None,
-    as_json: JsonOption = False,
-    broker: BrokerOption = "127.0.0.1:1883",
-    username: UsernameOption = None,
-    password_file: PasswordFileOption = None,
-    backend: BackendOption = Backend.AUTO,
-) -> None:
+@LOGGED_IN
+def status(who: Login, sign_key_file: SignKeyFileOption = None, as_json: JsonOption = False) -> None:
     """Show the constraints in force, whom each concerns, until when, and how many workers say that they obey it.
 
     Examples:
@@ -38,7 +32,6 @@ def status(
 
         cascade-mqtt status --json | jq '.constraints[] | select(.type == "pause") | .scope'
     """
-    who = login(broker, backend, username, password_file)
     found, obeyed_by = asyncio.run(_look(who, keys(sign_key_file)))
     if as_json:
         listed = [{**one.payload(), "obeyed_by": obeyed_by(one)} for one in found]

@@ -14,21 +14,23 @@ from cascade.connectors.mqtt import MqttConnector
 
 from ..constraints import Change, ConstraintController, KeyFile, Scope
 from ..errors import ConstraintError, MqttError
+from .bundles import Bundle, Shared
 from .durations import duration
 from .login import Login
 from .printable import printable
 
 __all__ = [
+    "STEERING",
     "JsonOption",
     "ScopeArgument",
     "SignKeyFileOption",
-    "TimeoutOption",
+    "Steering",
     "TtlOption",
-    "WaitOption",
-    "give",
     "keys",
     "seconds_to_live",
 ]
+
+Order = Callable[[ConstraintController], Awaitable[Change]]
 
 
 def _scope(text: str) -> str:
@@ -51,21 +53,11 @@ TtlOption = Annotated[
     str | None,
     typer.Option("--ttl", metavar="DURATION", help="It ends by itself after 90s, 15m, 2h.", show_default="never"),
 ]
-WaitOption = Annotated[
-    int,
-    typer.Option(
-        "--wait",
-        metavar="N",
-        help="Return when N workers have confirmed that they obey it, not just when the broker has it.",
-        min=0,
-    ),
-]
-TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long --wait waits.")]
 SignKeyFileOption = Annotated[
     Path | None,
     typer.Option(
         "--sign-key-file",
-        help="Sign with the first key of this file; a line is KEY-ID HEX-SECRET.",
+        help="The keys of signed control; a line is KEY-ID HEX-SECRET, and the first one signs.",
         exists=True,
         dir_okay=False,
         show_default=False,
@@ -105,58 +97,76 @@ def keys(file: Path | None) -> KeyFile | None:
         raise typer.BadParameter(str(error), param_hint="--sign-key-file") from None
 
 
-def give(
-    who: Login,
-    order: Callable[[ConstraintController], Awaitable[Change]],
-    *,
-    said: str,
-    sign_key_file: Path | None,
-    wait: int,
-    timeout: str,
-    as_json: bool,
-) -> None:
-    """Give an order, and print what became of it.
+class Steering:
+    """Gives orders, and prints what becomes of them.
 
     Args:
-        order: gives it through a controller.
-        said: the order in words.
         wait: how many workers must confirm; 0 waits for the broker alone.
+        timeout: for how long.
 
     Raises:
-        NotConfirmed: fewer have, within ``timeout``.
-        typer.BadParameter: the order makes no sense.
+        typer.BadParameter: the time-out is none, or the file holds no keys.
     """
-    timeout_s = duration(timeout, "--timeout")
-    try:
-        change, confirmed = asyncio.run(_give(who, order, sign_key_file, wait, timeout_s))
-    except ConstraintError as error:
-        raise typer.BadParameter(str(error)) from None
-    if as_json:
-        typer.echo(json.dumps(_figures(change, confirmed), ensure_ascii=False))
-    else:
-        typer.echo(said)
-        for source_id in sorted(confirmed):
-            typer.echo(f"confirmed by {printable(source_id)}")
-    if len(confirmed) < wait:
-        raise NotConfirmed(
-            f"the broker has it, but only {len(confirmed)} of {wait} workers have confirmed within {timeout_s:g} s"
-        )
+
+    def __init__(self, *, wait: int, timeout: str, sign_key_file: Path | None, as_json: bool) -> None:
+        self._wait, self._timeout_s = wait, duration(timeout, "--timeout")
+        self._keys, self._as_json = keys(sign_key_file), as_json
+
+    def give(self, who: Login, order: Order, *, said: str) -> None:
+        """Give an order, in words ``said``.
+
+        Raises:
+            NotConfirmed: the broker has it, but too few workers have confirmed it in time.
+            typer.BadParameter: it makes no sense.
+        """
+        try:
+            change, confirmed = asyncio.run(self._give(who, order))
+        except ConstraintError as error:
+            raise typer.BadParameter(str(error)) from None
+        if self._as_json:
+            typer.echo(json.dumps(_figures(change, confirmed), ensure_ascii=False))
+        else:
+            typer.echo("\n".join([said, *(f"confirmed by {printable(name)}" for name in sorted(confirmed))]))
+        if len(confirmed) < self._wait:
+            raise NotConfirmed(
+                f"the broker has it, but only {len(confirmed)} of {self._wait} workers have confirmed "
+                f"within {self._timeout_s:g} s"
+            )
+
+    async def _give(self, who: Login, order: Order) -> tuple[Change, frozenset[str]]:
+        async with MqttConnector(who.host, who.port, **who.options, strict=True) as connector:
+            controller = ConstraintController(connector, sign=self._keys)
+            if not self._wait:
+                return await order(controller), frozenset()
+            async with controller.applied() as applied:
+                change = await order(controller)
+                return change, await applied.wait(change, workers=self._wait, timeout=self._timeout_s)
 
 
-async def _give(
-    who: Login,
-    order: Callable[[ConstraintController], Awaitable[Change]],
-    sign_key_file: Path | None,
-    wait: int,
-    timeout_s: float,
-) -> tuple[Change, frozenset[str]]:
-    async with MqttConnector(who.host, who.port, **who.options, strict=True) as connector:
-        controller = ConstraintController(connector, sign=keys(sign_key_file))
-        if not wait:
-            return await order(controller), frozenset()
-        async with controller.applied() as applied:
-            change = await order(controller)
-            return change, await applied.wait(change, workers=wait, timeout=timeout_s)
+STEERING = Bundle(
+    "steering",
+    {
+        "wait": Shared(
+            Annotated[
+                int,
+                typer.Option(
+                    "--wait",
+                    metavar="N",
+                    help="Return when N workers have confirmed that they obey, not just when the broker has it.",
+                    min=0,
+                ),
+            ],
+            0,
+        ),
+        "timeout": Shared(
+            Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long --wait waits.")], "10s"
+        ),
+        "sign_key_file": Shared(SignKeyFileOption, None),
+        "as_json": Shared(JsonOption, False),
+    },
+    Steering,
+)
+"""Decorates commands that take a ``steering``."""
 
 
 def _figures(change: Change, confirmed: frozenset[str]) -> dict[str, Any]:

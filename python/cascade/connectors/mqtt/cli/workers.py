@@ -15,9 +15,10 @@ from cascade.connectors.mqtt import MqttConnector
 
 from ..topics import encode_id
 from .durations import duration
-from .login import Backend, BackendOption, BrokerOption, Login, PasswordFileOption, UsernameOption, login
+from .login import LOGGED_IN, Login
 from .printable import columns, printable, span
 from .roster import Roster, Worker
+from .steering import JsonOption
 
 __all__ = ["workers"]
 
@@ -28,7 +29,9 @@ _TURN_IT_ON = (
 )
 
 
+@LOGGED_IN
 def workers(
+    who: Login,
     listen: Annotated[
         str, typer.Option("--listen", help="How long to listen, for rates: 2s, 1m.", metavar="DURATION")
     ] = "2s",
@@ -43,11 +46,7 @@ def workers(
             metavar="DURATION",
         ),
     ] = "1h",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    broker: BrokerOption = "127.0.0.1:1883",
-    username: UsernameOption = None,
-    password_file: PasswordFileOption = None,
-    backend: BackendOption = Backend.AUTO,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the workers of a fleet: presence, last event, rate, lost events, constraints obeyed.
 
@@ -63,7 +62,6 @@ def workers(
         cascade-mqtt workers --prune --older-than 1h
     """
     listen_s, older_s = duration(listen, "--listen"), duration(older_than, "--older-than")
-    who = login(broker, backend, username, password_file)
     try:
         roster, pruned = asyncio.run(_look(who, listen_s, older_s if prune else None))
     except KeyboardInterrupt:
