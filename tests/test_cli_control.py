@@ -136,7 +136,7 @@ async def test_signed_orders_are_obeyed_and_others_are_not(run, connected, broke
         assert (await run("resume", scope)).returncode == 0  # unsigned
         assert (await run("status", "--json")).returncode == 0
         assert manager.in_force()
-        await run("resume", scope, "--sign-key-file", right, "--wait", "1")
+        await run("resume", scope, "--all", "--sign-key-file", right, "--wait", "1")
         assert not manager.in_force()
 
 
