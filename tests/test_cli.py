@@ -171,17 +171,17 @@ def test_publish_to_what_is_no_topic_is_one_line(embedded_broker):
 
 
 @pytest.fixture
-def kept_event(broker, prefix, new_observer):
+def kept_event(embedded_broker, prefix, new_observer):
     """An event that whoever watches the project gets, however late it comes."""
     topic = f"cascade/telemetry/local/{prefix}/r1/events"
-    observer = new_observer(broker)
+    observer = new_observer(embedded_broker)
     observer.publish(topic, json.dumps(EVENT), retain=True)
     yield EVENT
     observer.publish(topic, b"", retain=True)
 
 
-def test_watch_as_lines_for_a_reader(backend, broker, prefix, kept_event):
-    with running("watch", prefix, "--backend", backend, "--broker", address(broker)) as watch:
+def test_watch_as_lines_for_a_reader(backend, embedded_broker, prefix, kept_event):
+    with running("watch", prefix, "--backend", backend, "--broker", address(embedded_broker)) as watch:
         eventually_blocking(lambda: watch.lines)
         code, _ = watch.ctrl_c()
     assert code == 0
@@ -190,8 +190,8 @@ def test_watch_as_lines_for_a_reader(backend, broker, prefix, kept_event):
     assert watch.lines == [f"{clock}  node-1  FAILED     build:wheel  12.5 ms  no \\x1b[31mspace\\x0aleft\n"]
 
 
-def test_watch_as_json_prints_events_alone(backend, broker, prefix, kept_event):
-    options = ["--json", "--backend", backend, "--broker", address(broker)]
+def test_watch_as_json_prints_events_alone(backend, embedded_broker, prefix, kept_event):
+    options = ["--json", "--backend", backend, "--broker", address(embedded_broker)]
     with running("watch", *options, CASCADE_PROJECT_ID=prefix) as watch:
         eventually_blocking(lambda: watch.lines)
         code, _ = watch.ctrl_c()
@@ -222,8 +222,8 @@ def test_watch_says_each_kind_of_event_in_words(body, shown):
     assert plain.endswith(f"node-1  {shown}")
 
 
-def test_watch_ends_quietly_when_its_reader_has_left(broker, prefix, kept_event):
-    with running("watch", prefix, "--broker", address(broker), reader=False) as watch:
+def test_watch_ends_quietly_when_its_reader_has_left(embedded_broker, prefix, kept_event):
+    with running("watch", prefix, "--broker", address(embedded_broker), reader=False) as watch:
         assert watch.end() == (0, "cascade-mqtt: connected\n")
 
 

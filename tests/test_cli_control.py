@@ -140,7 +140,7 @@ async def test_signed_orders_are_obeyed_and_others_are_not(run, connected, broke
         assert not manager.in_force()
 
 
-def test_watch_tells_of_constraints_as_they_come_and_go(backend, broker, prefix):
+def test_watch_tells_of_constraints_as_they_come_and_go(backend, broker, prefix, new_observer):
     options = ("--backend", backend, "--broker", f"{broker.host}:{broker.port}")
     with running("watch", prefix, "--json", *options) as as_json, running("watch", prefix, *options) as watch:
         assert in_this_process("limit", f"task:{prefix}", "--concurrency", "2", *options).returncode == 0
@@ -149,8 +149,13 @@ def test_watch_tells_of_constraints_as_they_come_and_go(backend, broker, prefix)
         assert in_this_process("resume", f"task:{prefix}", "--all", *options).returncode == 0
         eventually_blocking(lambda: any("no longer" in line for line in watch.lines if prefix in line))
         eventually_blocking(lambda: any('"in_force": false' in line for line in as_json.lines if prefix in line))
-        watch.ctrl_c()
-        as_json.ctrl_c()
+        event = {"source": "w", "body": {"type": "TaskStateEvent", "task_id": f"last of {prefix}", "state": "RUNNING"}}
+        new_observer(broker).publish(f"cascade/telemetry/local/{prefix}/r/events", json.dumps(event))
+        eventually_blocking(lambda: any("last of" in line for line in watch.lines))
+        eventually_blocking(lambda: any("last of" in line for line in as_json.lines))
+        assert (watch.ctrl_c()[0], as_json.ctrl_c()[0]) == (0, 0)
+    assert watch.lines.pop().endswith(f"w  RUNNING    last of {prefix}\n")
+    assert json.loads(as_json.lines.pop()) == event
     came, went = (line.split("  ", 1)[1] for line in watch.lines if prefix in line)
     assert came.startswith(
         f"concurrency of task:{prefix}: tasks named {prefix} at most 2 at a time in each process, until"

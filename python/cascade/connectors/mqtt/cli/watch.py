@@ -37,9 +37,9 @@ def watch(
     password_file: PasswordFileOption = None,
     backend: BackendOption = Backend.AUTO,
 ) -> None:
-    """Show the events of all runs of a project, and constraints as they come into force and go, until Ctrl-C.
+    """Show the events of all runs of a project, until Ctrl-C.
 
-    With --json a constraint is an object with "constraint" and "in_force".
+    Constraints are told as they come into force and go; with --json as objects with "constraint" and "in_force".
 
     Examples:
 
