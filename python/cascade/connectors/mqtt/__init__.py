@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .batching import BatchOptions
 from .connector import MqttConnector
 from .errors import (
     BackendUnavailable,
@@ -21,6 +22,7 @@ from .telemetry import TelemetryPublisher
 
 __all__ = [
     "BackendUnavailable",
+    "BatchOptions",
     "ConfirmationError",
     "ConnectError",
     "Connector",

@@ -94,7 +94,7 @@ class PythonBackend:
         return self._outbox.withdraw(token)
 
     def subscribe(
-        self, subscription: int, topic_filter: str, qos: int, decode: Literal["json", "text", "bytes"]
+        self, subscription: int, topic_filter: str, qos: int, decode: Literal["json", "text", "bytes"], batches: bool
     ) -> Inbox:
         driver = self._driver
 
