@@ -80,7 +80,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(window=st.integers(0, 8), qos_2=st.integers(0, 3), budget=st.integers(1, CAP))
     def take(self, window: int, qos_2: int, budget: int) -> None:
         lanes = {0: self.waiting[0], 1: self.resend + self.waiting[1]}
-        batch = self.outbox.take(window, qos_2, budget)
+        batch = self.outbox.take(window, qos_2, budget, 0.0)
         assert sum(message.size for message in batch[:-1]) < budget
         for lane, expected in lanes.items():
             found = [message for message in batch if message.lane == lane]

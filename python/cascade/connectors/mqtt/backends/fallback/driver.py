@@ -91,6 +91,8 @@ class Driver:
         if former is not None and stop.deadline >= former.deadline:
             return
         self._stop = stop
+        # A batch that was open is closed by now.
+        self.pump()
         if self._wake is not None:
             if former is None and not self._wake.done():
                 self._wake.set_result(None)
