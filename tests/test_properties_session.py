@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from cascade.connectors.mqtt.backends.fallback.events import Events
 from cascade.connectors.mqtt.backends.fallback.inbox import Inbound, Inbox
-from cascade.connectors.mqtt.backends.fallback.session import REFUSED, Session
+from cascade.connectors.mqtt.backends.fallback.rounds import REFUSED
+from cascade.connectors.mqtt.backends.fallback.session import Session
 from cascade.connectors.mqtt.topics import matches
 
 KEEP_ALIVE, TIMEOUT, RETAINED_TIMEOUT = 10.0, 5.0, 1.0
@@ -117,6 +118,7 @@ class SessionMachine(RuleBasedStateMachine):
             topic_filter,
             qos,
             "bytes",
+            batches=False,
             max_bytes=1_000,
             max_messages=None,
             inbound=Inbound(),

@@ -6,15 +6,18 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = ["SUFFIX", "BatchOptions", "Compression", "batch_filter"]
+__all__ = ["MAX_EVENTS", "SUFFIX", "BatchOptions", "Compression", "batch_filter"]
 
 SUFFIX = "/@batch"
 """What the topic of a batch has behind the topic of its events."""
 
+MAX_EVENTS = 65_535
+"""No batch has more, whatever its size: who takes it apart calls back for each."""
+
 Compression = Literal["zstd"]
 
 _RANGES = {
-    "max_events": (1, 65_535),
+    "max_events": (1, MAX_EVENTS),
     "max_bytes": (2, 16 * 1024 * 1024),
     "linger": (0, 60),
 }

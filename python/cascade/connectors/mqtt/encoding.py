@@ -47,7 +47,7 @@ class TooLarge(ValueError):
 
 
 class Undecodable(ValueError):
-    """A payload is not JSON; ``reason`` is ``not_utf8``, ``not_json`` or ``too_deep``."""
+    """A payload is not JSON: ``reason`` is ``not_utf8``, ``not_json`` or ``too_deep``, and others of a batch."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -108,6 +108,7 @@ class PythonBackend:
             topic_filter,
             qos,
             decode,
+            batches=batches,
             max_bytes=self._options.max_inbox_bytes,
             max_messages=self._options.max_inbox_messages,
             inbound=self._inbound,

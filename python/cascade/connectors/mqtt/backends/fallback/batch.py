@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from ...batching import SUFFIX, BatchOptions
+from . import zstd
 from .lane import Message
 
-__all__ = ["ZSTD_MAGIC", "Batch"]
-
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-"""What a frame of zstd begins with (RFC 8878 section 3.1.1); no JSON does."""
+__all__ = ["Batch"]
 
 _SUFFIX = SUFFIX.encode()
 _MAX_TOPIC_BYTES = 65_535
@@ -39,7 +37,7 @@ class Batch(Message):
 
     @property
     def content_type(self) -> str:
-        return "application/zstd" if self.payload.startswith(ZSTD_MAGIC) else "application/json"
+        return "application/zstd" if self.payload.startswith(zstd.MAGIC) else "application/json"
 
     @property
     def due(self) -> float:

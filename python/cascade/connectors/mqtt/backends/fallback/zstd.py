@@ -6,7 +6,10 @@ import importlib
 from collections.abc import Callable
 from types import ModuleType
 
-__all__ = ["EXTRA", "Broken", "TooLarge", "compressor", "inflate", "is_available"]
+__all__ = ["EXTRA", "MAGIC", "Broken", "TooLarge", "compressor", "inflate", "is_available"]
+
+MAGIC = b"\x28\xb5\x2f\xfd"
+"""What a frame begins with (RFC 8878 section 3.1.1); no JSON does."""
 
 EXTRA = "pip install 'cascade-connector-mqtt[zstd]'"
 """What to do where there is none."""

@@ -55,7 +55,16 @@ class Opened(NamedTuple):
 class Listener(Protocol):
     """Who is told what happens on a link; all on the I/O thread."""
 
-    def received(self, topic: str, payload: bytes, qos: int, retain: bool, dup: bool, packet_id: int) -> None: ...
+    def received(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        retain: bool,
+        dup: bool,
+        packet_id: int,
+        content_type: str | None,
+    ) -> None: ...
 
     def new_packet_id(self) -> int:
         """For a SUBSCRIBE or UNSUBSCRIBE."""
