@@ -74,7 +74,7 @@ class Inbox:
         on_room: Callable[[], None],
     ) -> None:
         self.subscription, self.topic_filter, self.qos = subscription, topic_filter, qos
-        self._batches = batches
+        self.batches = batches
         of_batches = batch_filter(topic_filter) if batches else None
         self.filters = (topic_filter,) if of_batches is None else (of_batches, topic_filter)
         self._decode = decode
@@ -146,7 +146,7 @@ class Inbox:
 
     def unpacks(self, topic: str) -> bool:
         """Whether it wants the events of a message to this topic, which is a batch."""
-        return self._batches and topic.endswith(SUFFIX)
+        return self.batches and topic.endswith(SUFFIX)
 
     def given(self) -> int:
         """How many messages have entered the queue."""
