@@ -32,7 +32,7 @@ def watch(
     password_file: PasswordFileOption = None,
     backend: BackendOption = Backend.AUTO,
 ) -> None:
-    """Show the events of all runs of a project, until Ctrl-C.
+    """Show the events of all runs of a project, until Ctrl-C; those that come in batches too.
 
     Examples:
 
@@ -66,7 +66,7 @@ async def _watch(who: Login, project: str, as_json: bool) -> None:
     options = {**who.options, "strict": True, "on_state_change": _say_state}
     async with (
         MqttConnector(who.host, who.port, **options) as connector,
-        connector.messages(topic_filter) as messages,
+        connector.messages(topic_filter, batches=True) as messages,
     ):
         async for message in messages:
             event = message.payload
