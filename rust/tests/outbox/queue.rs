@@ -82,7 +82,7 @@ pub fn frames(bytes: &[u8]) -> Vec<Frame> {
 }
 
 pub fn limits(queued_bytes: usize, in_flight: usize, in_flight_qos2: usize, on_full: OnFull) -> Limits {
-    Limits { queued_bytes, queued_events: None, in_flight, in_flight_qos2, on_full }
+    Limits { queued_bytes, queued_events: None, in_flight, in_flight_qos2, on_full, batch: None }
 }
 
 pub fn opened(queued_bytes: usize, in_flight: usize, on_full: OnFull) -> Outbox {
@@ -108,7 +108,7 @@ pub fn send(outbox: &mut Outbox) -> Vec<Frame> {
 
 /// A PUBACK; whether it ended something.
 pub fn puback(outbox: &mut Outbox, packet_id: u16) -> bool {
-    matches!(outbox.acknowledge(Ack::PubAck, packet_id), Ok(Progress::Done(_)))
+    matches!(outbox.acknowledge(Ack::PubAck, packet_id), Ok(Progress::Done { .. }))
 }
 
 /// The identities of the account, which hold at every moment.

@@ -21,6 +21,7 @@ fn run(on_full: OnFull) {
             in_flight: [1, 7, 300][rng.usize(..3)],
             in_flight_qos2: [1, 3, 20][rng.usize(..3)],
             on_full,
+            batch: None,
         };
         let mut model = Model::new(rng, limits);
         (0..2_000).for_each(|_| model.step());

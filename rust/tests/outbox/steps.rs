@@ -96,7 +96,7 @@ impl<D: Dice> Model<D> {
                 }
             }
             let item = self.lanes[1].remove(&number).expect("listed above");
-            assert_eq!(self.outbox.acknowledge(last, id), Ok(Progress::Done(item.token)));
+            assert_eq!(self.outbox.acknowledge(last, id), Ok(Progress::Done { token: item.token, events: 1 }));
             for ack in [Ack::PubAck, Ack::PubRec, Ack::PubComp] {
                 assert_eq!(self.outbox.acknowledge(ack, id), Ok(Progress::Nothing), "a duplicate ends nothing");
             }

@@ -157,7 +157,7 @@ impl Run<'_> {
         let config = &self.schedule.config;
         let number = self.consumers.len() as u32;
         let bell = Arc::clone(&self.core.bell);
-        let inbox = Arc::new(Inbox::new(number, config.max_inbox_bytes, config.max_inbox_messages, bell));
+        let inbox = Arc::new(Inbox::new(number, false, config.max_inbox_bytes, config.max_inbox_messages, bell));
         self.consumers.push(Consumer::new(slot, Arc::clone(&inbox), self.remote.len() as u64));
         self.core.command(Command::Subscribe { inbox, filter: consumer::filter(slot), qos });
     }

@@ -137,6 +137,7 @@ fn config(rng: &mut Rng) -> Config {
             in_flight: *pick(rng, &[1, 2, 10, 50, 10_000]),
             in_flight_qos2: *pick(rng, &[1, 2, 20]),
             on_full: *pick(rng, &[OnFull::DropOldest, OnFull::DropNewest, OnFull::Wait]),
+            batch: None,
         },
         settings: Settings {
             keep_alive_ms: u64::from(keep_alive_s) * 1000,
