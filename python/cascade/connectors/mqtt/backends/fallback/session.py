@@ -262,7 +262,7 @@ class Session:
             own = next(one.code for one in asked if one.topic_filter == inbox.topic_filter)
             self._emit("subscribed", inbox.subscription, own)
             if inbox.topic_filter not in refused and not refused <= self._unserved:
-                self._warn(f"the broker refused the subscription to {', '.join(refused)}: no batches come from there")
+                self._warn(f"the broker refused {', '.join(refused)}: events in batches do not come")
             self._unserved.difference_update(inbox.filters)
             self._unserved |= refused
 
