@@ -7,9 +7,9 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod backoff;
-mod batch;
+pub mod batch;
 pub mod clock;
-mod compression;
+pub mod compression;
 pub mod config;
 mod connection;
 pub mod core;
