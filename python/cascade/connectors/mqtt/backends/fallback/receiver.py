@@ -128,6 +128,8 @@ class Receiver:
 
     def _unpack(self, payload: bytes, content_type: str | None) -> list[bytes] | str:
         """The messages of a batch, or why it is refused."""
+        if self._link is not None:
+            self._link.quick_ack()
         try:
             return unpack(payload, content_type, self._max_batch_bytes)
         except Undecodable as error:
