@@ -172,6 +172,16 @@ async def test_priority_and_confirmation_go_alone(connected, peer):
     assert [array(packet.payload) for packet in packets[3::2]] == [[1], [3]]
 
 
+async def test_what_the_connector_says_of_itself_goes_alone(connected, peer):
+    """Presence is retained; heartbeats have readers of their own."""
+    await connected(peer, presence=True, heartbeat=0.02, source_id="me", batch=batch())
+    await eventually(lambda: len(peer.published()) >= 3)
+    topics = [packet.topic for packet in peer.published()]
+    assert topics[0] == "cascade/status/me"
+    assert set(topics[1:]) == {"cascade/stats/me"}
+    assert json.loads(peer.published()[1].payload)["source"] == "me"
+
+
 async def test_disconnect_does_not_wait_for_more(connected, peer):
     connector = await connected(peer, batch=batch())
     for qos in (0, 1):
