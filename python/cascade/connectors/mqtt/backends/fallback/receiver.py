@@ -11,6 +11,7 @@ from ...batching import SUFFIX
 from ...encoding import Undecodable
 from . import reasons
 from .inbox import Inbound, Inbox
+from .incoming import Publish
 from .session import Session
 from .unpacking import explain, unpack
 
@@ -61,17 +62,9 @@ class Receiver:
         self._withheld.clear()
         self._full.clear()
 
-    def received(
-        self,
-        topic: str,
-        payload: bytes,
-        qos: int,
-        retain: bool,
-        dup: bool,
-        packet_id: int,
-        content_type: str | None,
-    ) -> None:
+    def received(self, message: Publish) -> None:
         """Hand a message to each subscription that it matches, once; at QoS 2 once however often it is sent."""
+        topic, payload, qos, retain, dup, packet_id, content_type = message
         if qos == 2 and packet_id in self._handed_over:
             self._acknowledge(packet_id, qos, [])
             return

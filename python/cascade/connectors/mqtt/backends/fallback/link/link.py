@@ -53,16 +53,7 @@ class Opened(NamedTuple):
 class Listener(Protocol):
     """Who is told what happens on a link; all on the I/O thread."""
 
-    def received(
-        self,
-        topic: str,
-        payload: bytes,
-        qos: int,
-        retain: bool,
-        dup: bool,
-        packet_id: int,
-        content_type: str | None,
-    ) -> None: ...
+    def received(self, message: Publish) -> None: ...
 
     def new_packet_id(self) -> int:
         """For a SUBSCRIBE or UNSUBSCRIBE."""
@@ -284,7 +275,7 @@ class Link:
             case _ if not self._opened.done():
                 self._end(reasons.unexpected("packet before CONNACK"))
             case Publish():
-                listener.received(*packet)
+                listener.received(packet)
             case Ack():
                 self._acknowledged(packet)
             case SubAck():
