@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,54 @@ async def test_the_vectors(connected, peer):
         assert counted == ({vector["refused"]: 1} if "refused" in vector else {}), vector["name"]
     await eventually(lambda: [one.packet_id for one in peer.of(wire.PUBACK)] == list(range(1, len(VECTORS) + 1)))
     assert connector.stats().reconnects == 0
+
+
+def mutated(chance: random.Random) -> bytes:
+    """An array of events in which some bytes are other ones, missing, or twice there."""
+    event = {"k[": ["a,b", '"', "\\", "ü"], "{": {"n": [1, [2.5, None]], "": {}}, "x": "]}"}
+    spaces = chance.choice([None, 0, 1])
+    array = bytearray(json.dumps([event, 7, [], "[,]", event][: chance.randrange(6)], indent=spaces).encode())
+    for _ in range(chance.randrange(3)):
+        place = chance.randrange(len(array))
+        array[place : place + chance.randrange(3)] = chance.choice([b"", *(b"%c" % mark for mark in b'[]{}",:\\ 1')])
+    return bytes(array)
+
+
+def value_of(text: bytes) -> Any:
+    try:
+        return json.loads(text.decode())
+    except ValueError:
+        return ValueError
+
+
+async def test_mutated_arrays(connected, peer):
+    """What comes of each is JSON throughout just where the whole is: nothing is lost, split or mended on the way."""
+    chance = random.Random(9)
+    payloads = [mutated(chance) for _ in range(1_000)]
+    events: list[list[bytes]] = [[]]
+
+    def take(topic: str, payload: bytes) -> None:
+        if payload == b"end":
+            events.append([])
+        else:
+            events[-1].append(payload)
+
+    connector = await connected(peer)
+    await connector.subscribe("a", take, decode="bytes", batches=True)
+    for payload in payloads:
+        peer.send(wire.publish("a/@batch", payload) + wire.publish("a", b"end"))
+    await eventually(lambda: len(events) == len(payloads) + 1)
+    whole = 0
+    for payload, found in zip(payloads, events, strict=False):
+        values, value = [value_of(event) for event in found], value_of(payload)
+        if isinstance(value, list):
+            assert values == value, payload
+            whole += 1
+        else:
+            assert not found or ValueError in values, payload
+    assert 200 < whole < 900
+    refused = sum(value_of(payload) != [] for payload, found in zip(payloads, events, strict=False) if not found)
+    assert connector.stats().inbox_dropped == {"not_json": refused}
 
 
 async def test_one_line_for_a_run_of_them(connected, peer, caplog):
