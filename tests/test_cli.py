@@ -190,13 +190,17 @@ def test_watch_as_lines_for_a_reader(backend, embedded_broker, prefix, kept_even
     assert watch.lines == [f"{clock}  node-1  FAILED     build:wheel  12.5 ms  no \\x1b[31mspace\\x0aleft\n"]
 
 
-def test_watch_as_json_prints_events_alone(backend, embedded_broker, prefix, kept_event):
+def test_watch_as_json_prints_events_alone(backend, embedded_broker, prefix, kept_event, new_observer):
+    """Those of a batch one by one."""
     options = ["--json", "--backend", backend, "--broker", address(embedded_broker)]
+    batch = [kept_event | {"seq": seq} for seq in (8, 9)]
     with running("watch", *options, CASCADE_PROJECT_ID=prefix) as watch:
         eventually_blocking(lambda: watch.lines)
+        new_observer(embedded_broker).publish(f"cascade/telemetry/local/{prefix}/r1/events/@batch", json.dumps(batch))
+        eventually_blocking(lambda: len(watch.lines) >= 3)
         code, _ = watch.ctrl_c()
     assert code == 0
-    assert [json.loads(line) for line in watch.lines] == [kept_event]
+    assert [json.loads(line) for line in watch.lines] == [kept_event, *batch]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import batched
 from cascade.connectors.mqtt.cli.demo.ledger import Ledger
 from cascade.connectors.mqtt.cli.demo.messages import Identity
 from cascade.connectors.mqtt.cli.demo.workflow import library_files, library_root, plan
@@ -48,19 +49,21 @@ def when(event: dict[str, Any]) -> float:
     return datetime.fromisoformat(event["ts"]).timestamp()
 
 
-@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize(("qos", "how"), [(0, []), (1, []), (1, ["--batch"])])
 def test_its_figures_are_what_an_independent_observer_counts(
-    backend, on_this_broker, embedded_broker, new_observer, qos
+    backend, on_this_broker, embedded_broker, new_observer, qos, how
 ):
-    observer: Observer = new_observer(embedded_broker, EVENTS)
+    observer: Observer = new_observer(embedded_broker, f"{EVENTS}/#")
     control: Observer = new_observer(embedded_broker, "cascade/constraints/#")
-    done = cascade_mqtt(*on_this_broker, "--json", "--backend", backend, "--qos", qos)
+    done = cascade_mqtt(*on_this_broker, "--json", "--backend", backend, "--qos", qos, *how)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 1
     figures = json.loads(done.stdout)
     assert list(figures) == FIGURES
-    eventually_blocking(lambda: len(observer.seen) >= figures["events_published"])
-    events = [message.json for message in observer.seen]
+    eventually_blocking(lambda: len(batched.events(observer.seen)) >= figures["events_published"])
+    payloads = [event.payload for event in batched.events(observer.seen)]
+    events = [json.loads(payload) if type(payload) is bytes else payload for payload in payloads]
+    assert any(topic.endswith("/@batch") for topic in observer.topics) == bool(how)
 
     # The transport: every event once, numbered without a gap by each of four publishers.
     assert figures["backend"] == backend

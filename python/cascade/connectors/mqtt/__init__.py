@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .batching import BatchOptions
 from .connector import MqttConnector
 from .errors import (
     BackendUnavailable,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendUnavailable",
+    "BatchOptions",
     "Change",
     "ConfirmationError",
     "ConnectError",

@@ -37,7 +37,7 @@ def watch(
     password_file: PasswordFileOption = None,
     backend: BackendOption = Backend.AUTO,
 ) -> None:
-    """Show the events of all runs of a project, until Ctrl-C.
+    """Show the events of all runs of a project, until Ctrl-C; those that come in batches too.
 
     Constraints are told as they come into force and go; with --json as objects with "constraint" and "in_force".
 
@@ -73,7 +73,7 @@ async def _watch(who: Login, project: str, as_json: bool) -> None:
     options = {**who.options, "strict": True, "on_state_change": _say_state}
     async with (
         MqttConnector(who.host, who.port, **options) as connector,
-        connector.messages(topic_filter) as messages,
+        connector.messages(topic_filter, batches=True) as messages,
         constraints_told(connector, _say_constraint_as_json if as_json else _say_constraint),
     ):
         async for message in messages:

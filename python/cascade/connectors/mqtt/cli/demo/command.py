@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ...batching import BatchOptions
 from ...broker import EmbeddedBroker
 from ..login import Backend, BackendOption, Login, PasswordFileOption, UsernameOption, login
 from .fleet import Fleet, FleetError
@@ -41,6 +42,7 @@ def demo(
     ] = None,
     backend: BackendOption = Backend.AUTO,
     qos: Annotated[int, typer.Option(help="Of the telemetry; with 0 what was lost is listed.", min=0, max=2)] = 1,
+    batch: Annotated[bool, typer.Option("--batch", help="Many events in one message, as far as they wait.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures alone, as one JSON object.")] = False,
     svg: Annotated[
         Path | None,
@@ -65,6 +67,8 @@ def demo(
         cascade-mqtt demo --json --backend python
 
         cascade-mqtt demo --broker 127.0.0.1:1883 --qos 0
+
+        cascade-mqtt demo --batch
     """
     console = Console(highlight=False)
     display: Display = (
@@ -75,6 +79,8 @@ def demo(
             embedded = stack.enter_context(EmbeddedBroker())
             broker = f"{embedded.host}:{embedded.port}"
         who = login(broker, backend, username, password_file)
+        if batch:
+            who.options["batch"] = BatchOptions()
         if not as_json:
             console.print(
                 f"the broker is {broker}; to see each event: cascade-mqtt watch demo --broker {broker}", soft_wrap=True

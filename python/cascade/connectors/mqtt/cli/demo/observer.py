@@ -55,7 +55,7 @@ class _Observer:
     async def _watch(self, channel: Channel) -> None:
         settings = self._settings
         async with MqttConnector(settings.host, settings.port, **settings.options) as connector:
-            await connector.subscribe(settings.publisher(connector).topic, self._note)
+            await connector.subscribe(settings.publisher(connector).topic, self._note, batches=True)
             channel.send(Ready(connector.stats().backend))
             while self._expected is None or not self._over(self._expected.published):
                 await asyncio.sleep(_REPORT_S)
