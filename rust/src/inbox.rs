@@ -9,10 +9,13 @@ use crate::wake::Bell;
 
 /// Topic length, payload length, flags: what precedes each message in a queue.
 const HEADER: usize = 9;
+/// A flag of messages that came in one with the message before.
+const CONTINUED: u8 = 0x80;
 
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
+    /// A batch is one.
     messages: usize,
     /// The consumer found nothing and waits to be woken.
     armed: bool,
@@ -23,6 +26,8 @@ struct Queue {
 /// One subscription's queue. Bytes swapped out to the consumer still count until they are read.
 pub struct Inbox {
     pub subscription: u32,
+    /// Whether it takes batches as the messages that they hold.
+    pub batches: bool,
     max_bytes: usize,
     max_messages: usize,
     queue: Mutex<Queue>,
@@ -49,9 +54,10 @@ pub struct Message<'a> {
 }
 
 impl Inbox {
-    pub fn new(subscription: u32, max_bytes: usize, max_messages: usize, bell: Arc<Bell>) -> Self {
+    pub fn new(subscription: u32, batches: bool, max_bytes: usize, max_messages: usize, bell: Arc<Bell>) -> Self {
         Self {
             subscription,
+            batches,
             max_bytes,
             max_messages,
             queue: Mutex::new(Queue { armed: true, ..Queue::default() }),
@@ -93,18 +99,31 @@ impl Inbox {
     }
 
     pub fn push(&self, topic: &str, payload: &[u8], flags: u8) {
+        self.push_batch(topic, std::iter::once(payload), flags);
+    }
+
+    /// Messages that came in one.
+    pub fn push_batch<'a>(&self, topic: &str, payloads: impl ExactSizeIterator<Item = &'a [u8]>, flags: u8) {
+        let count = payloads.len();
+        if count == 0 {
+            return;
+        }
         let wake = {
             let mut queue = self.queue.lock();
-            queue.bytes.reserve(HEADER + topic.len() + payload.len());
-            queue.bytes.extend_from_slice(&(topic.len() as u32).to_le_bytes());
-            queue.bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-            queue.bytes.push(flags);
-            queue.bytes.extend_from_slice(topic.as_bytes());
-            queue.bytes.extend_from_slice(payload);
+            let mut flags = flags;
+            for payload in payloads {
+                queue.bytes.reserve(HEADER + topic.len() + payload.len());
+                queue.bytes.extend_from_slice(&(topic.len() as u32).to_le_bytes());
+                queue.bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+                queue.bytes.push(flags);
+                queue.bytes.extend_from_slice(topic.as_bytes());
+                queue.bytes.extend_from_slice(payload);
+                flags |= CONTINUED;
+            }
             queue.messages += 1;
             std::mem::take(&mut queue.armed)
         };
-        self.given.fetch_add(1, Ordering::Relaxed);
+        self.given.fetch_add(count as u64, Ordering::Relaxed);
         if wake {
             self.ring();
         }
@@ -126,13 +145,14 @@ impl Inbox {
         let end = body + topic + payload;
         batch.position = end;
         self.out_bytes.fetch_sub((end - start) as u64, Ordering::Relaxed);
-        self.out_messages.fetch_sub(1, Ordering::Relaxed);
+        let flags = batch.bytes[start + 8];
+        self.out_messages.fetch_sub(u64::from(flags & CONTINUED == 0), Ordering::Relaxed);
         self.read.fetch_add(1, Ordering::Relaxed);
         let topic_bytes = &batch.bytes[body..body + topic];
         Some(read(Message {
             topic: std::str::from_utf8(topic_bytes).unwrap_or_default(),
             payload: &batch.bytes[body + topic..end],
-            flags: batch.bytes[start + 8],
+            flags: flags & !CONTINUED,
         }))
     }
 

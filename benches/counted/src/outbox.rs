@@ -17,6 +17,7 @@ fn opened() -> Outbox {
         in_flight: 10_000,
         in_flight_qos2: 20,
         on_full: OnFull::DropOldest,
+        batch: None,
     });
     outbox.open();
     outbox.connected(false);

@@ -15,7 +15,7 @@ pub fn deliver(times: usize) {
     for (subscription, filter) in
         [(1, "cascade/telemetry/#"), (2, "cascade/+/local/+/+/events"), (3, "cascade/status/+")]
     {
-        session.subscribe(0, subscription, filter.into(), 1);
+        session.subscribe(0, subscription, filter.into(), 1, false);
         session.suback(0, 65_000 + subscription as u16, &[1]).expect("it awaits that");
     }
     session.pingresp(0);
