@@ -123,14 +123,14 @@ test-brokers: $(DEV)
 	@nice $(BIN)/python tests/brokers/install.py
 	CASCADE_TEST_BROKERS=$(BROKERS) $(BIN)/python -m pytest tests/brokers $(ARGS)
 
-# Each writes benchmarks.md and benchmarks.svg there; what is committed is from bench-peers on a quiet machine.
+# The first compiles the far end. Each writes benchmarks.md and benchmarks.svg there; what is committed is from bench-peers on a quiet machine.
 REPORT ?= docs
 
 bench: $(DEV)
-	$(BIN)/python -m pytest --benchmark --benchmark-report=$(REPORT) $(ARGS)
+	$(BIN)/python -m pytest --benchmark --timeout=600 --benchmark-report=$(REPORT) $(ARGS)
 
 bench-peers: $(DEV)
-	$(BIN)/python -m pytest --benchmark --peers --benchmark-report=$(REPORT) $(ARGS)
+	$(BIN)/python -m pytest --benchmark --timeout=600 --peers --benchmark-report=$(REPORT) $(ARGS)
 
 # Instructions of the hot paths beside the committed ones; UPDATE=1 commits new ones.
 instructions: $(DEV)

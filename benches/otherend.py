@@ -37,21 +37,19 @@ class Shared:
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
-            self._counts = memoryview(mmap.mmap(file.fileno(), 16)).cast("Q")
+            self.counts = memoryview(mmap.mmap(file.fileno(), 16)).cast("Q")
+            """Both, for who counts in the callback that is measured."""
 
     @property
     def arrived(self) -> int:
-        return self._counts[0]
-
-    def count(self, arrived: int) -> None:
-        self._counts[0] = arrived
+        return self.counts[0]
 
     @property
     def wanted(self) -> int:
-        return self._counts[1]
+        return self.counts[1]
 
     def want(self, total: int) -> None:
-        self._counts[1] = total
+        self.counts[1] = total
 
 
 class OtherEnd:
@@ -104,12 +102,10 @@ class OtherEnd:
 
 async def subscribe(port: int, shared: Shared, *, qos: int, **how: Any) -> None:
     """Count what reaches an asynchronous callback as a dict."""
-    arrived = 0
+    counts = shared.counts
 
     async def received(topic: str, payload: dict[str, Any]) -> None:
-        nonlocal arrived
-        arrived += 1
-        shared.count(arrived)
+        counts[0] += 1
 
     async with MqttConnector("127.0.0.1", port) as connector:
         await connector.subscribe(TOPIC, received, qos=qos, **how)

@@ -46,8 +46,8 @@ class Telling(Counting):
 
     def __init__(self, shared: Shared) -> None:
         super().__init__()
-        self._shared = shared
+        self._counts = shared.counts
 
     async def coroutine(self, topic: str, payload: dict[str, Any]) -> None:
-        self._shared.count(self._shared.arrived + 1)
+        self._counts[0] += 1
         await super().coroutine(topic, payload)
