@@ -140,6 +140,8 @@ def test_receive_qos1(
 @pytest.mark.parametrize("name", _MODULES)
 def test_round_trip(make_peer: Any, bench: Bench, broker: Running, name: str) -> None:
     """One event at a time, at QoS 0."""
+    if name == "awscrt" and broker.name != "mosquitto":
+        bench.absent(f"{name}, {broker.name}", "the one speaks MQTT 5 alone, the other 3.1.1")
     arrived = asyncio.Event()
     loop = bench.runner.get_loop()
     peer = make_peer(name, orjson.dumps, lambda payload: loop.call_soon_threadsafe(arrived.set), broker.port)
