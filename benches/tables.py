@@ -20,9 +20,9 @@ def number(value: float) -> str:
 
 
 def cells(report: Report, group: str) -> tuple[list[str], list[list[str]]]:
-    """Headings and lines of a group's table: by case as they were first met, the fastest first."""
+    """Headings and lines of a group's table: by case, ours as they were first met, the fastest first."""
     rows = report.of(group)
-    cases = list(dict.fromkeys(row.case for row in rows))
+    cases = list(dict.fromkeys(row.case for row in sorted(rows, key=lambda row: row.client not in OURS)))
     rows.sort(key=lambda row: (cases.index(row.case), -row.figures.get(RATE, 0)))
     headings = sorted(dict.fromkeys(heading for row in rows for heading in row.figures), key=lambda it: "x " not in it)
     compared = [_compared(report, row) for row in rows]

@@ -18,6 +18,7 @@ from .peers import PEERS, Encode, Peer
 from .receiving import Counting
 from .test_encode import stdlib
 from .test_import import import_of
+from .test_receive import at_each_qos
 from .test_round_trip import TRIPS, round_trips
 
 pytestmark = [
@@ -35,8 +36,7 @@ _MODULES = {
     "paho-mqtt": "paho.mqtt.client",
     "awscrt": "awscrt.mqtt5",
 }
-_RUMQTTC = ("rumqttc loop", "ours")
-_QOS0_EVENTS = {"aiomqtt": 10_000, "awscrt": 20_000, "paho-mqtt": 20_000, "rumqttc loop": 300_000}
+_QOS0_EVENTS = {"aiomqtt": 10_000, "mqttium": 40_000, "gmqtt": 40_000, "rumqttc loop": 300_000}
 _QOS1_EVENTS = {"aiomqtt": 5_000, "paho-mqtt": 10_000, "rumqttc loop": 100_000}
 
 # Most leave JSON to the caller: measured with the standard library, the fastest also with orjson.
@@ -78,7 +78,20 @@ def make_peer(bench: Bench) -> Iterator[Any]:
         bench.runner.run(peer.close())
 
 
-def _publish(make_peer: Any, bench: Bench, name: str, codec: str, count: int, qos: int) -> None:
+def _version(name: str) -> str:
+    return metadata.version(name) if name in _MODULES else "0.25.1"
+
+
+@pytest.mark.parametrize(
+    ("qos", "counts"),
+    [
+        pytest.param(0, _QOS0_EVENTS, id="qos0", marks=pytest.mark.benchmark(group="publish_nowait")),
+        pytest.param(1, _QOS1_EVENTS, id="qos1", marks=pytest.mark.benchmark(group="qos1_acked")),
+    ],
+)
+@pytest.mark.parametrize(("name", "codec"), [*_WAYS, ("rumqttc loop", "ours")], ids=[*_IDS, "rumqttc loop"])
+def test_publish(make_peer: Any, bench: Bench, name: str, codec: str, qos: int, counts: dict[str, int]) -> None:
+    count = counts.get(name, 20_000)
     peer = make_peer(name, _ENCODERS.get(codec), lambda payload: None)
 
     async def publish_all() -> None:
@@ -89,23 +102,11 @@ def _publish(make_peer: Any, bench: Bench, name: str, codec: str, count: int, qo
     bench.rate(f"{name} + {codec}", publish_all, events=count, floors=floors, note=lambda: _version(name))
 
 
-def _version(name: str) -> str:
-    return metadata.version(name) if name in _MODULES else "0.25.1"
-
-
-@pytest.mark.benchmark(group="publish_nowait")
-@pytest.mark.parametrize(("name", "codec"), [*_WAYS, _RUMQTTC], ids=[*_IDS, "rumqttc loop"])
-def test_publish(make_peer: Any, bench: Bench, name: str, codec: str) -> None:
-    _publish(make_peer, bench, name, codec, _QOS0_EVENTS.get(name, 40_000), qos=0)
-
-
-@pytest.mark.benchmark(group="qos1_acked")
-@pytest.mark.parametrize(("name", "codec"), [*_WAYS, _RUMQTTC], ids=[*_IDS, "rumqttc loop"])
-def test_publish_qos1(make_peer: Any, bench: Bench, name: str, codec: str) -> None:
-    _publish(make_peer, bench, name, codec, _QOS1_EVENTS.get(name, 20_000), qos=1)
-
-
-def _receive(make_peer: Any, bench: Bench, payloads: list[bytes], file: Path, name: str, codec: str, qos: int) -> None:
+@at_each_qos
+@pytest.mark.parametrize(("name", "codec"), _WAYS, ids=_IDS)
+def test_receive(
+    make_peer: Any, bench: Bench, payloads: list[bytes], payload_file: Path, name: str, codec: str, qos: int
+) -> None:
     count = 20_000
     arrivals = _Arrivals(_DECODERS[codec])
     peer = make_peer(name, None, arrivals)
@@ -113,27 +114,11 @@ def _receive(make_peer: Any, bench: Bench, payloads: list[bytes], file: Path, na
 
     async def receive_all() -> None:
         arrivals.counting.expect(count)
-        bench.far_end.send(count, qos, file)
+        bench.far_end.send(count, qos, payload_file)
         await arrivals.counting.wait()
 
     floors = {"orjson.loads": bench.floors.loads(payloads)}
     bench.rate(f"{name} + {codec}", receive_all, events=count, floors=floors, note=lambda: _version(name))
-
-
-@pytest.mark.benchmark(group="receive_qos0")
-@pytest.mark.parametrize(("name", "codec"), _WAYS, ids=_IDS)
-def test_receive_qos0(
-    make_peer: Any, bench: Bench, payloads: list[bytes], payload_file: Path, name: str, codec: str
-) -> None:
-    _receive(make_peer, bench, payloads, payload_file, name, codec, 0)
-
-
-@pytest.mark.benchmark(group="receive_qos1")
-@pytest.mark.parametrize(("name", "codec"), _WAYS, ids=_IDS)
-def test_receive_qos1(
-    make_peer: Any, bench: Bench, payloads: list[bytes], payload_file: Path, name: str, codec: str
-) -> None:
-    _receive(make_peer, bench, payloads, payload_file, name, codec, 1)
 
 
 @pytest.mark.benchmark(group="round_trip")
