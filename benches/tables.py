@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .report import RATE, Report, Row, native_is
+from .report import OURS, RATE, Report, Row, native_is
 
 __all__ = ["cells", "markdown", "number", "terminal"]
 
