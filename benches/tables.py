@@ -36,9 +36,9 @@ def cells(report: Report, group: str) -> tuple[list[str], list[list[str]]]:
 def _compared(report: Report, row: Row) -> str:
     """Like with like: a case with native's same, a peer's with native's first."""
     natives = [other for other in report.of(row.group) if other.client == "native"]
-    alike = [native for native in natives if native.case == row.case] or (
-        natives if row in report.peers(row.group) else []
-    )
+    alike = [native for native in natives if native.case == row.case]
+    if row.client not in OURS:
+        alike += natives
     if not alike or alike[0] is row or not row.first[1]:
         return ""
     return f"{number(native_is(row, alike[0]))} x"

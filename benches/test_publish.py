@@ -71,7 +71,9 @@ def test_await_publish(connector: MqttConnector, backend: str, bench: Bench) -> 
 
 
 @pytest.mark.benchmark(group="publish_nowait")
-@pytest.mark.parametrize("ascii_only", [True, False], ids=["ascii", "utf8"])
+@pytest.mark.parametrize(
+    "ascii_only", [pytest.param(True, id="ascii"), pytest.param(False, id="utf8", marks=pytest.mark.full)]
+)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("backend", ["native"], indirect=True)
 def test_sizes(connector: MqttConnector, backend: str, bench: Bench, size: str, ascii_only: bool) -> None:

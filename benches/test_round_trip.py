@@ -34,7 +34,7 @@ async def round_trips(
 
 
 @pytest.mark.benchmark(group="round_trip")
-@pytest.mark.parametrize("qos", [0, 1], ids=["qos0", "qos1"])
+@pytest.mark.parametrize("qos", [pytest.param(0, id="qos0"), pytest.param(1, id="qos1", marks=pytest.mark.full)])
 def test_round_trip(
     connect: Callable[..., MqttConnector], backend: str, bench: Bench, broker: Running, qos: int
 ) -> None:
