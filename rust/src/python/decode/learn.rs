@@ -3,8 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::scan::{self, Leaf};
-use super::template::{Field, Frame, MAX_FIELDS, MAX_FRAMES, Template};
+use super::scan;
+use super::template::{Field, Frame, Item, MAX_FIELDS, MAX_FRAMES, Template};
 
 /// `None` for what templates do not hold: lists, escapes, a key that comes twice, too much of it.
 ///
@@ -16,7 +16,7 @@ pub fn template(py: Python<'_>, data: &[u8], whole: &Bound<'_, PyDict>) -> Optio
     learner.object(whole, 0, PyString::intern(py, "").unbind())?;
     learner.space();
     let Learner { at, literal, frames, fields, .. } = learner;
-    (at == data.len()).then(|| Template { frames, fields, tail: data[literal..].into(), uses: 0 })
+    (at == data.len()).then(|| Template::new(py, frames, fields, data[literal..].into()))
 }
 
 struct Learner<'a, 'py> {
@@ -36,14 +36,14 @@ impl Learner<'_, '_> {
             return None;
         }
         let template = PyDict::new(self.py);
-        self.frames.push(Frame { dict: template.clone().unbind(), parent, key });
+        self.frames.push(Frame { dict: template.clone().unbind(), parent, key, items: Vec::new() });
         self.byte(b'{')?;
         self.space();
         if self.byte(b'}').is_some() {
             return dict.is_empty().then_some(());
         }
         loop {
-            let (name, end) = scan::text(self.data, self.at)?;
+            let (name, end) = scan::key(self.data, self.at)?;
             let name = PyString::intern(self.py, name);
             self.at = end;
             self.space();
@@ -53,12 +53,16 @@ impl Learner<'_, '_> {
             if template.contains(&name).ok()? {
                 return None;
             }
+            let known = name.clone().unbind();
             if let Ok(inner) = value.cast_exact::<PyDict>() {
                 // A place is kept for the copy.
                 template.set_item(&name, self.py.None()).ok()?;
+                let item = Item::Frame(self.frames.len());
+                self.frames[frame].items.push((known, item));
                 self.object(inner, frame, name.unbind())?;
             } else {
                 template.set_item(&name, value).ok()?;
+                self.frames[frame].items.push((known, Item::Field(self.fields.len())));
                 self.field(frame, name.unbind())?;
             }
             self.space();
@@ -75,14 +79,13 @@ impl Learner<'_, '_> {
         if self.fields.len() == MAX_FIELDS {
             return None;
         }
-        let (leaf, end) = scan::leaf(self.data, self.at)?;
+        let (_, end) = scan::leaf(self.data, self.at)?;
         self.fields.push(Field {
             literal: self.data[self.literal..self.at].into(),
             frame,
             key,
             bytes: self.data[self.at..end].into(),
-            is_number: matches!(leaf, Leaf::Int(_) | Leaf::Float(_)),
-            misses: 0,
+            varies: false,
         });
         (self.at, self.literal) = (end, end);
         Some(())
