@@ -6,7 +6,7 @@
 mod incoming;
 mod outgoing;
 
-pub use incoming::{Incoming, Malformed, Publish, parse};
+pub use incoming::{Incoming, Malformed, Publish, parse, parse_after};
 pub use outgoing::{
     Connect, FieldTooLong, WillMessage, connect, disconnect, patch, payload_len, pingreq, puback, pubcomp, publish,
     publish_size, pubrec, pubrel, qos, subscribe, topic_of, unsubscribe,

@@ -74,10 +74,19 @@ struct Leaving {
     sent_ms: u64,
 }
 
+/// The topic that was routed last, most often that of the next message too, and the subscriptions that match it.
+#[derive(Debug, Default)]
+struct Route {
+    topic: String,
+    matching: Vec<u32>,
+}
+
 #[derive(Debug)]
 pub struct Session {
     settings: Settings,
     members: Vec<Member>,
+    /// Forgotten when the members change.
+    route: Route,
     /// Filters that the broker may hold for this session.
     known: BTreeSet<String>,
     requests: Requests,
@@ -96,6 +105,7 @@ impl Session {
         Self {
             settings,
             members: Vec::new(),
+            route: Route::default(),
             known: BTreeSet::new(),
             requests: Requests::default(),
             rounds: Vec::new(),
@@ -153,6 +163,7 @@ impl Session {
     }
 
     pub fn subscribe(&mut self, now: u64, subscription: u32, filter: String, qos: u8) {
+        self.route = Route::default();
         self.members.push(Member { subscription, filter: filter.clone(), qos });
         if self.connected {
             self.requests.push(Request::Subscribe { filter, members: vec![subscription] });
@@ -164,6 +175,7 @@ impl Session {
         let Some(place) = self.members.iter().position(|member| member.subscription == subscription) else {
             return;
         };
+        self.route = Route::default();
         let filter = self.members.remove(place).filter;
         for round in &mut self.rounds {
             round.members.retain(|member| *member != subscription);
@@ -194,10 +206,16 @@ impl Session {
                 }
             }
         }
-        if !asked {
-            let matching = self.members.iter().filter(|member| topic::matches(&member.filter, message.topic));
-            targets.extend(matching.map(|member| member.subscription));
+        if asked {
+            return;
         }
+        if self.route.topic != message.topic {
+            self.route.topic.replace_range(.., message.topic);
+            let matching = self.members.iter().filter(|member| topic::matches(&member.filter, message.topic));
+            self.route.matching.clear();
+            self.route.matching.extend(matching.map(|member| member.subscription));
+        }
+        targets.extend_from_slice(&self.route.matching);
     }
 
     pub fn suback(&mut self, now: u64, packet_id: u16, codes: &[u8]) -> Result<(), Violation> {
