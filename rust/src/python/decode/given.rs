@@ -8,12 +8,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::scan::Leaf;
-use super::template::{Frame, Item, MAX_FRAMES};
+use super::template::{Field, Frame, MAX_FRAMES};
 
 /// The objects of the message that was given last. Others may have changed it or have let go of it: until `take_back`
 /// has seen to that, the pointers serve to recognise objects, and for nothing else.
 pub struct Given {
     dicts: [*mut ffi::PyObject; MAX_FRAMES],
+    versions: [Option<u64>; MAX_FRAMES],
     /// Which of the dicts the garbage collector looks at.
     tracked: [bool; MAX_FRAMES],
     values: Vec<*mut ffi::PyObject>,
@@ -27,17 +28,16 @@ pub struct Given {
 unsafe impl Send for Given {}
 
 impl Given {
-    pub fn new(py: Python<'_>, frames: &[Frame], fields: usize) -> Self {
-        let mut resting: Vec<Py<PyAny>> = (0..fields).map(|_| py.None()).collect();
-        for frame in frames {
-            for ((_, item), (_, value)) in frame.items.iter().zip(frame.dict.bind(py)) {
-                if let Item::Field(field) = item {
-                    resting[*field] = value.unbind();
-                }
-            }
-        }
-        let values = vec![ptr::null_mut(); fields];
-        Self { dicts: [ptr::null_mut(); MAX_FRAMES], tracked: [false; MAX_FRAMES], values, resting, spare: None }
+    pub fn new(py: Python<'_>, frames: &[Frame], fields: &[Field]) -> Option<Self> {
+        let value = |field: &Field| frames[field.frame].dict.bind(py).get_item(&field.key).ok()?.map(Bound::unbind);
+        Some(Self {
+            dicts: [ptr::null_mut(); MAX_FRAMES],
+            versions: [None; MAX_FRAMES],
+            tracked: [false; MAX_FRAMES],
+            values: vec![ptr::null_mut(); fields.len()],
+            resting: fields.iter().map(value).collect::<Option<_>>()?,
+            spare: None,
+        })
     }
 
     /// The dict to write the next message to, with those within; all values that rest are in it.
@@ -91,13 +91,29 @@ impl Given {
         Some(())
     }
 
+    /// All values are set: what changes from now on is others' doing.
+    #[inline]
+    pub fn seal(&mut self, frames: usize) {
+        for (&dict, known) in self.dicts.iter().zip(&mut self.versions).take(frames) {
+            // SAFETY: it is the dict that `whole` has returned, or lies within that.
+            *known = unsafe { version(dict) };
+        }
+    }
+
     /// Keep the dict where it is the one that was given last, as it was given, and nobody else has it.
     #[inline]
-    pub fn take_back(&mut self, whole: Bound<'_, PyDict>, frames: &[Frame]) {
-        if whole.as_ptr() != self.dicts[0] || !self.is_as_given(frames) {
+    pub fn take_back(&mut self, whole: Bound<'_, PyDict>, frames: usize) {
+        if whole.as_ptr() != self.dicts[0] {
             return;
         }
-        for (&dict, tracked) in self.dicts.iter().zip(&mut self.tracked).take(frames.len()) {
+        let mut dicts = self.dicts.iter().zip(&self.versions).take(frames);
+        // SAFETY: the first is alive, and each other one lies in one before it, which has not changed.
+        if !dicts
+            .all(|(&dict, known)| unsafe { ffi::Py_REFCNT(dict) == 1 && known.is_some() && version(dict) == *known })
+        {
+            return;
+        }
+        for (&dict, tracked) in self.dicts.iter().zip(&mut self.tracked).take(frames) {
             // SAFETY: `whole` holds it. Untracked, nobody can find it any more by the garbage collector's lists.
             unsafe {
                 *tracked = ffi::PyObject_GC_IsTracked(dict) != 0;
@@ -106,33 +122,20 @@ impl Given {
         }
         self.spare = Some(whole.unbind());
     }
+}
 
-    /// `dicts[0]` is a living dict.
-    #[inline]
-    fn is_as_given(&self, frames: &[Frame]) -> bool {
-        frames.iter().zip(self.dicts).all(|(frame, dict)| {
-            // SAFETY: the first is a living dict, and each other one was found in a dict before it. References are
-            // borrowed from dicts that nothing changes meanwhile.
-            unsafe {
-                if ffi::Py_REFCNT(dict) != 1
-                    || ffi::PyDict_CheckExact(dict) == 0
-                    || ffi::PyDict_Size(dict) != frame.items.len().cast_signed()
-                {
-                    return false;
-                }
-                let (mut place, mut key, mut value) = (0, ptr::null_mut(), ptr::null_mut());
-                frame.items.iter().all(|(known, item)| {
-                    let expected = match *item {
-                        Item::Field(field) => self.values[field],
-                        Item::Frame(frame) => self.dicts[frame],
-                    };
-                    ffi::PyDict_Next(dict, &raw mut place, &raw mut key, &raw mut value) != 0
-                        && key == known.as_ptr()
-                        && value == expected
-                })
-            }
-        })
-    }
+/// A number that no other state of any dict has (PEP 509); later interpreters have none.
+///
+/// # Safety
+/// It is a dict, and alive.
+#[inline]
+unsafe fn version(dict: *mut ffi::PyObject) -> Option<u64> {
+    #[cfg(not(Py_3_14))]
+    #[allow(deprecated)]
+    // SAFETY: the field is a dict's.
+    return Some(unsafe { (*dict.cast::<ffi::PyDictObject>()).ma_version_tag });
+    #[cfg(Py_3_14)]
+    return None;
 }
 
 /// Give an object that only one reference leads to another value, rather than make a new one.

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::scan;
-use super::template::{Field, Frame, Item, MAX_FIELDS, MAX_FRAMES, Template};
+use super::template::{Field, Frame, MAX_FIELDS, MAX_FRAMES, Template};
 
 /// `None` for what templates do not hold: lists, escapes, a key that comes twice, too much of it.
 ///
@@ -16,7 +16,10 @@ pub fn template(py: Python<'_>, data: &[u8], whole: &Bound<'_, PyDict>) -> Optio
     learner.object(whole, 0, PyString::intern(py, "").unbind())?;
     learner.space();
     let Learner { at, literal, frames, fields, .. } = learner;
-    (at == data.len()).then(|| Template::new(py, frames, fields, data[literal..].into()))
+    if at < data.len() {
+        return None;
+    }
+    Template::new(py, frames, fields, data[literal..].into())
 }
 
 struct Learner<'a, 'py> {
@@ -36,7 +39,7 @@ impl Learner<'_, '_> {
             return None;
         }
         let template = PyDict::new(self.py);
-        self.frames.push(Frame { dict: template.clone().unbind(), parent, key, items: Vec::new() });
+        self.frames.push(Frame { dict: template.clone().unbind(), parent, key });
         self.byte(b'{')?;
         self.space();
         if self.byte(b'}').is_some() {
@@ -53,16 +56,12 @@ impl Learner<'_, '_> {
             if template.contains(&name).ok()? {
                 return None;
             }
-            let known = name.clone().unbind();
             if let Ok(inner) = value.cast_exact::<PyDict>() {
                 // A place is kept for the copy.
                 template.set_item(&name, self.py.None()).ok()?;
-                let item = Item::Frame(self.frames.len());
-                self.frames[frame].items.push((known, item));
                 self.object(inner, frame, name.unbind())?;
             } else {
                 template.set_item(&name, value).ok()?;
-                self.frames[frame].items.push((known, Item::Field(self.fields.len())));
                 self.field(frame, name.unbind())?;
             }
             self.space();

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::json::{self, DecodeError};
-use templates::Templates;
+pub use templates::Templates;
 
 /// One JSON value of any type (RFC 8259) from the whole of `data`; an empty payload is an empty dict.
 ///

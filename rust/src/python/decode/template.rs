@@ -21,14 +21,6 @@ pub struct Frame {
     /// The frame around it, which comes before it, and the key there; of no meaning for the first.
     pub parent: usize,
     pub key: Py<PyString>,
-    /// What stands where, in the order of the keys.
-    pub items: Vec<(Py<PyString>, Item)>,
-}
-
-#[derive(Clone, Copy)]
-pub enum Item {
-    Field(usize),
-    Frame(usize),
 }
 
 /// One value, and the bytes before it.
@@ -64,11 +56,11 @@ pub struct Template {
 pub type Leaves<'a> = [Leaf<'a>; MAX_FIELDS];
 
 impl Template {
-    pub fn new(py: Python<'_>, frames: Vec<Frame>, fields: Vec<Field>, tail: Vec<u8>) -> Self {
-        let given = Given::new(py, &frames, fields.len());
+    pub fn new(py: Python<'_>, frames: Vec<Frame>, fields: Vec<Field>, tail: Vec<u8>) -> Option<Self> {
+        let given = Given::new(py, &frames, &fields)?;
         let mut template = Self { frames, fields, tail, gaps: Vec::new(), end: Vec::new(), given, uses: 0 };
         template.join();
-        template
+        Some(template)
     }
 
     /// Join what lies between the values that vary.
@@ -134,6 +126,7 @@ impl Template {
             let field = &self.fields[gap.field];
             self.given.set(py, field.frame, &field.key, gap.field, *leaf)?;
         }
+        self.given.seal(self.frames.len());
         self.uses = self.uses.wrapping_add(1);
         if self.uses.is_multiple_of(REFRESH_EVERY) {
             self.refresh(py, data, &whole);
@@ -144,7 +137,7 @@ impl Template {
     /// Nobody else has this dict any more; it may be one that was given.
     #[inline]
     pub fn take_back(&mut self, whole: Bound<'_, PyDict>) {
-        self.given.take_back(whole, &self.frames);
+        self.given.take_back(whole, self.frames.len());
     }
 
     /// What had changed may have come to rest: compare with the values of this message from now on.
