@@ -6,7 +6,7 @@
 mod incoming;
 mod outgoing;
 
-pub use incoming::{Incoming, Malformed, Publish, parse};
+pub use incoming::{Incoming, Malformed, Publish, parse, parse_after};
 pub use outgoing::{
     Connect, FieldTooLong, WillMessage, begin_publish, connect, disconnect, end_publish, patch, payload_of, pingreq,
     puback, pubcomp, publish, publish_size, pubrec, pubrel, qos, subscribe, topic_of, unsubscribe,

@@ -1,6 +1,6 @@
 //! What comes in: framing, acknowledgements, and messages on their way to the subscriptions.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +24,8 @@ const LOCKED_ACKS: usize = 64;
 /// A consumer that reads nothing for so long while its queue is full is stuck.
 const STUCK_MS: u64 = 250;
 
-pub type Inboxes = HashMap<u32, Arc<Inbox>>;
+/// Few, and looked up for each message: a tree of one node is faster than a hash.
+pub type Inboxes = BTreeMap<u32, Arc<Inbox>>;
 
 /// The wait for room in a queue.
 struct Stall {
@@ -117,14 +118,20 @@ impl Reader {
     ) -> Result<Option<u64>, Ended> {
         let input = std::mem::take(&mut self.input);
         let mut position = 0;
+        let mut topic = "";
         let outcome = loop {
-            match packet::parse(&input[position..], core.config.max_inbound_bytes) {
+            match packet::parse_after(topic, &input[position..], core.config.max_inbound_bytes) {
                 Ok(None) => break Ok(None),
                 Err(malformed) => break Err(malformed.into()),
-                Ok(Some((packet, used))) => match self.handle(now, core, session, inboxes, packet) {
-                    Ok(None) => position += used,
-                    paused_or_ended => break paused_or_ended,
-                },
+                Ok(Some((packet, used))) => {
+                    if let Incoming::Publish(publish) = &packet {
+                        topic = publish.topic;
+                    }
+                    match self.handle(now, core, session, inboxes, packet) {
+                        Ok(None) => position += used,
+                        paused_or_ended => break paused_or_ended,
+                    }
+                }
             }
         };
         self.input = input;

@@ -109,10 +109,19 @@ struct Leaving {
     sent_ms: u64,
 }
 
+/// The topic that was routed last, most often that of the next message too, and the subscriptions that match it.
+#[derive(Debug, Default)]
+struct Route {
+    topic: String,
+    matching: Vec<u32>,
+}
+
 #[derive(Debug)]
 pub struct Session {
     settings: Settings,
     members: Vec<Member>,
+    /// Forgotten when the members change.
+    route: Route,
     /// Filters that the broker may hold for this session.
     known: BTreeSet<String>,
     requests: Requests,
@@ -131,6 +140,7 @@ impl Session {
         Self {
             settings,
             members: Vec::new(),
+            route: Route::default(),
             known: BTreeSet::new(),
             requests: Requests::default(),
             rounds: Vec::new(),
@@ -188,6 +198,7 @@ impl Session {
     }
 
     pub fn subscribe(&mut self, now: u64, subscription: u32, filter: String, qos: u8, batches: bool) {
+        self.route = Route::default();
         let member = Member::new(subscription, filter, qos, batches);
         if self.connected {
             for filter in member.filters() {
@@ -204,6 +215,7 @@ impl Session {
         let Some(place) = self.members.iter().position(|member| member.subscription == subscription) else {
             return;
         };
+        self.route = Route::default();
         let left = self.members.remove(place);
         for round in &mut self.rounds {
             round.members.retain(|member| *member != subscription);
@@ -243,9 +255,16 @@ impl Session {
                 }
             }
         }
-        if !asked {
-            targets.extend(wanting().map(|member| member.subscription));
+        if asked {
+            return;
         }
+        if self.route.topic != message.topic {
+            self.route.topic.replace_range(.., message.topic);
+            let matching = wanting().map(|member| member.subscription);
+            self.route.matching.clear();
+            self.route.matching.extend(matching);
+        }
+        targets.extend_from_slice(&self.route.matching);
     }
 
     pub fn suback(&mut self, now: u64, packet_id: u16, codes: &[u8]) -> Result<(), Violation> {
