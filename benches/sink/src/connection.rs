@@ -159,7 +159,8 @@ impl Connection {
         let Some(topic) = &self.subscribed else {
             return Ok(false);
         };
-        self.source = Some(Source::open(file, topic, self.level, qos, total)?);
+        let late = self.source.as_ref().map_or(0, Source::owed);
+        self.source = Some(Source::open(file, topic, self.level, qos, total, late)?);
         Ok(true)
     }
 
