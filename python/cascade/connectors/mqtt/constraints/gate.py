@@ -29,7 +29,7 @@ class Waiting:
     """A task that waits at the gate.
 
     ``reason`` is the first thing in its way: ``pause global``, ``rate_limit task:fetch``, ``concurrency global``,
-    ``resource gpu``, ``turn for resource gpu`` (somebody came first who waits for it), or ``results`` (of lazy amounts).
+    ``resource gpu``, ``turn for resource gpu`` (who came first waits for it too), or ``results`` (of lazy amounts).
     """
 
     task_name: str
