@@ -226,9 +226,12 @@ def test_a_policy_that_does_not_exist_is_named(new_connector, peer):
         ('{"id": "x", "scope": "%s", "type": "concurrency", "params": {"limit": -1}}', "unreadable"),
         ('{"id": "x", "scope": "%s", "type": "rate_limit", "params": {"rate": "fast"}}', "unreadable"),
         ('{"id": "x", "scope": "%s", "type": "resume", "params": {}}', "unreadable"),
+        ('{"id": "x", "scope": "%s", "type": "pause", "params": {"x": "' + 10_000 * "x" + '"}}', "too_large"),
+        ('{"id": "x", "scope": "%s", "type": "pause", "more": [' + 5_000 * "[]," + "[]]}", "too_large"),
         ('{"id": "x", "scope": "global", "type": "pause", "params": {}}', "foreign_topic"),
         ('{"id": "x", "scope": "%s-not", "type": "pause", "params": {}}', "foreign_topic"),
     ],
+    ids=lambda value: value[:60],
 )
 async def test_what_cannot_be_obeyed_is_counted_and_what_is_in_force_stays(
     connected, mosquitto_broker, new_observer, new_sync, scope, caplog, payload, reason
