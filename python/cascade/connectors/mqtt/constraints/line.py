@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
@@ -61,6 +61,8 @@ class Line:
     def __init__(self, pool: Pool) -> None:
         self.claimed: set[str] = set()
         """What somebody has a claim to since the last look."""
+        self.before_look: list[Callable[[], object]] = []
+        """Called first at each look, to bring what is held up to date."""
         self._pool = pool
         self._places = itertools.count()
         self._lanes: dict[Hashable, OrderedDict[int, _Waiter]] = {}
@@ -105,6 +107,8 @@ class Line:
     def look(self) -> None:
         """Grant what can be granted."""
         self._look_is_due = False
+        for prepare in self.before_look:
+            prepare()
         # A grant may take what another one's claim rested on, and so free others of that claim.
         while self._pass():
             pass
