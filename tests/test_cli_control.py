@@ -95,7 +95,11 @@ async def test_it_says_what_is_meant_in_words(run, worker, scope, prefix):
         f"paused: tasks whose name matches {prefix}*, for 90s",
         f"confirmed by {worker.name}",
     ]
-    await run("limit", scope, "--rate", "30/m", "--concurrency", "1")
+    done = await run("limit", scope, "--rate", "30/m", "--concurrency", "1", "--capacity", "off")
+    assert done.stdout.splitlines() == [
+        f"limited: tasks whose name matches {prefix}*: concurrency 1; rate 30/m",
+        f"lifted capacity of {scope}: tasks whose name matches {prefix}*",
+    ]
     await eventually(lambda: len(worker.obeys()) == 3)
     head, *lines = (await run("status")).stdout.splitlines()
     assert head.split() == ["SCOPE", "WHAT", "WHOM", "HOW", "LONG", "OBEYED", "BY"]

@@ -75,18 +75,21 @@ def limit(
 
     async def order(controller: ConstraintController) -> Change:
         change = Change(scope=scope)
-        if lifted:
-            change = await controller.resume(scope, types=lifted)
         if limits:
-            change = replace(await controller.limit(scope, ttl=ttl_s, **limits), lifted=change.lifted)
+            change = await controller.limit(scope, ttl=ttl_s, **limits)
+        if lifted:
+            change = replace(await controller.resume(scope, types=lifted), set=change.set)
         return change
 
-    said = [f"{name} {_words(value)}" for name, value in given.items() if value]
-    steering.give(who, order, said=f"limited: {meaning(scope)}: {'; '.join(said)}" + (f", for {ttl}" if ttl else ""))
+    said = [f"limited: {meaning(scope)}: {_words(wanted)}{f', for {ttl}' if ttl else ''}"] if wanted else []
+    said += [f"lifted {kind} of {scope}: {meaning(scope)}" for kind in lifted]
+    steering.give(who, order, said="\n".join(said))
 
 
-def _words(value: str | list[str]) -> str:
-    return "no longer" if value in (_OFF, [_OFF]) else value if isinstance(value, str) else ", ".join(value)
+def _words(wanted: Mapping[str, str | list[str]]) -> str:
+    return "; ".join(
+        f"{name} {value if isinstance(value, str) else ', '.join(value)}" for name, value in wanted.items()
+    )
 
 
 def _numbers(wanted: Mapping[str, Any]) -> dict[str, Any]:
