@@ -109,13 +109,13 @@ class Line:
         self._look_is_due = False
         for prepare in self.before_look:
             prepare()
-        # A grant may take what another one's claim rested on, and so free others of that claim.
         while self._pass():
             pass
 
     def _pass(self) -> bool:
+        """Grant in turn; returns whether a grant may have taken what the claim of an earlier one rested on."""
         self.claimed = set()
-        any_granted = False
+        again = False
         held_up: list[_Waiter] = []
         heads = [next(iter(lane.values())) for lane in self._lanes.values()]
         queue = [(head.place, head) for head in heads]
@@ -131,13 +131,13 @@ class Line:
                 else:
                     if not granted:
                         continue
-                    any_granted = True
+                    again = again or bool(held_up)
                     waiter.future.set_result(None)
             self._drop(alike, waiter.place)
             if alike in self._lanes:
                 head = next(iter(self._lanes[alike].values()))
                 heappush(queue, (head.place, head))
-        return any_granted
+        return again
 
     def _grant(self, waiter: _Waiter, held_up: list[_Waiter]) -> bool:
         request = waiter.request

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..presence import source_id as own_source_id
 from .constraint import expiry
 from .handlers import CapacityHandler, ConcurrencyHandler, ConstraintHandler, Foreign, PauseHandler, RateLimitHandler
+from .identity import Identity
 from .resources import ResourceManager
 from .scopes import Scope, Subject, is_map, split_type, topic_form
 from .wakeups import Wakeups
@@ -57,9 +56,7 @@ class ConstraintManager:
         self.generation = 0
         """How often what is in force has changed."""
         self._clock = clock
-        self._given = project_id, source_id
-        # A fork changes who this is.
-        self._identity: tuple[int, Subject] | None = None
+        self._identity = Identity(project_id, source_id)
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._of_topic: dict[str, dict[tuple[str, str], None]] = {}
         # When to look for expired ones again: it may be early, where one that expires was lifted before.
@@ -159,6 +156,8 @@ class ConstraintManager:
     def permit(self, task: Any) -> list[Callable[[], object]] | None:
         """As ``check_permission``: what undoes the spending, to be called where the task does not start, or None."""
         concerned = self._concerning(task)
+        if not concerned:
+            return []
         if self._denying(task, concerned) is not None:
             return None
         for entry in concerned:
@@ -185,12 +184,7 @@ class ConstraintManager:
 
     def identity(self) -> Subject:
         """What tasks that say nothing of it belong to: this project and this source, as the last change found them."""
-        pid = os.getpid()
-        if self._identity is None or self._identity[0] != pid:
-            project_id, source_id = self._given
-            project_id = project_id or os.environ.get("CASCADE_PROJECT_ID") or "default"
-            self._identity = pid, Subject("", project_id, own_source_id(source_id))
-        return self._identity[1]
+        return self._identity.subject()
 
     # --- time, and who is woken
 
@@ -239,7 +233,7 @@ class ConstraintManager:
         return found
 
     def _subject(self, task: Any) -> Subject:
-        identity = self.identity()
+        identity = self._identity.subject()
         return Subject(
             task.name,
             getattr(task, "project_id", None) or identity.project_id,
@@ -267,7 +261,7 @@ class ConstraintManager:
 
     def _changed(self) -> None:
         self.generation += 1
-        self._identity = None
+        self._identity.look_again()
         self._concerned.clear()
         self._wake()
 
