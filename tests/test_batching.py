@@ -252,8 +252,9 @@ async def offline(new_connector, peer) -> Any:
 
 
 def answered(peer: FakePeer) -> None:
-    peer.connack = b"\x00\x00"
+    # In this order: a connection that is made in between goes on for its time-out, and is not cut when it has sent.
     peer.cut()
+    peer.connack = b"\x00\x00"
 
 
 async def test_the_oldest_batch_gives_way_whole(offline, peer):
@@ -387,7 +388,13 @@ def test_the_account_holds_for_each_event(backend, before, after, limits, cap, o
     with FakePeer() as peer:
         peer.connack = b""
         connector = MqttConnector(
-            peer.host, peer.port, backend=backend, first_connect="background", reconnect_max_delay=0.1, **options
+            peer.host,
+            peer.port,
+            backend=backend,
+            first_connect="background",
+            connect_timeout=0.2,
+            reconnect_max_delay=0.1,
+            **options,
         )
         connector.open(timeout=0)
         accepted: list[tuple[str, int, int]] = []
