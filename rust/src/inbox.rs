@@ -1,6 +1,7 @@
 //! The control channel: a bounded queue for each subscription, filled by the driver and emptied by
 //! the loop that owns it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,13 +10,12 @@ use crate::wake::Bell;
 
 /// Topic length, payload length, flags: what precedes each message in a queue.
 const HEADER: usize = 9;
-/// A flag of messages that came in one with the message before.
+/// A flag of messages that came in one with the message before: they have its topic, which is not repeated.
 const CONTINUED: u8 = 0x80;
 
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
-    /// A batch is one.
     messages: usize,
     /// The consumer found nothing and waits to be woken.
     armed: bool,
@@ -44,6 +44,8 @@ pub struct Inbox {
 pub struct Batch {
     bytes: Vec<u8>,
     position: usize,
+    /// Where the last topic lies.
+    topic: Range<usize>,
 }
 
 /// One message as it lies in a batch.
@@ -110,7 +112,7 @@ impl Inbox {
         }
         let wake = {
             let mut queue = self.queue.lock();
-            let mut flags = flags;
+            let (mut topic, mut flags) = (topic, flags);
             for payload in payloads {
                 queue.bytes.reserve(HEADER + topic.len() + payload.len());
                 queue.bytes.extend_from_slice(&(topic.len() as u32).to_le_bytes());
@@ -118,9 +120,9 @@ impl Inbox {
                 queue.bytes.push(flags);
                 queue.bytes.extend_from_slice(topic.as_bytes());
                 queue.bytes.extend_from_slice(payload);
-                flags |= CONTINUED;
+                (topic, flags) = ("", flags | CONTINUED);
+                queue.messages += 1;
             }
-            queue.messages += 1;
             std::mem::take(&mut queue.armed)
         };
         self.given.fetch_add(count as u64, Ordering::Relaxed);
@@ -145,10 +147,13 @@ impl Inbox {
         let end = body + topic + payload;
         batch.position = end;
         self.out_bytes.fetch_sub((end - start) as u64, Ordering::Relaxed);
-        let flags = batch.bytes[start + 8];
-        self.out_messages.fetch_sub(u64::from(flags & CONTINUED == 0), Ordering::Relaxed);
+        self.out_messages.fetch_sub(1, Ordering::Relaxed);
         self.read.fetch_add(1, Ordering::Relaxed);
-        let topic_bytes = &batch.bytes[body..body + topic];
+        let flags = batch.bytes[start + 8];
+        if flags & CONTINUED == 0 {
+            batch.topic = body..body + topic;
+        }
+        let topic_bytes = &batch.bytes[batch.topic.clone()];
         Some(read(Message {
             topic: std::str::from_utf8(topic_bytes).unwrap_or_default(),
             payload: &batch.bytes[body + topic..end],
