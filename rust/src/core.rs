@@ -174,7 +174,7 @@ impl Core {
         self.offer_by(|outbox| outbox.offer_event(event, clock::now_ms()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn offer_by(&self, offer: impl FnOnce(&mut Outbox) -> Result<(u32, bool), Rejection>) -> Result<u32, Rejection> {
         let (offered, news, crowded_out) = {
             let mut outbox = self.outbox.lock();
