@@ -12,14 +12,16 @@ use crate::wake::Bell;
 const HEADER: usize = 9;
 /// In the place of a topic's length: the topic of the message before, which is not there a second time.
 const AS_BEFORE: u32 = u32::MAX;
+/// A flag of messages that came in one with the message before.
+const CONTINUED: u8 = 0x80;
 
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
-    messages: usize,
     /// Where the last topic lies.
     topic: Range<usize>,
     given: Amount,
+    given_events: u64,
     /// What the consumer had read when that was last looked at: it has read as much, or more.
     read: Amount,
     /// The consumer found nothing and waits to be woken.
@@ -28,7 +30,7 @@ struct Queue {
     full: bool,
 }
 
-/// Messages and their bytes since the queue was made.
+/// Messages, of which a batch is one, and their bytes since the queue was made.
 #[derive(Clone, Copy, Default)]
 struct Amount {
     bytes: u64,
@@ -41,11 +43,14 @@ struct Amount {
 struct Read {
     bytes: AtomicU64,
     messages: AtomicU64,
+    events: AtomicU64,
 }
 
 /// One subscription's queue. Bytes swapped out to the consumer still count until they are read.
 pub struct Inbox {
     pub subscription: u32,
+    /// Whether it takes batches as the messages that they hold.
+    pub batches: bool,
     max_bytes: usize,
     max_messages: usize,
     queue: Mutex<Queue>,
@@ -70,9 +75,10 @@ pub struct Message<'a> {
 }
 
 impl Inbox {
-    pub fn new(subscription: u32, max_bytes: usize, max_messages: usize, bell: Arc<Bell>) -> Self {
+    pub fn new(subscription: u32, batches: bool, max_bytes: usize, max_messages: usize, bell: Arc<Bell>) -> Self {
         Self {
             subscription,
+            batches,
             max_bytes,
             max_messages,
             queue: Mutex::new(Queue { armed: true, ..Queue::default() }),
@@ -101,7 +107,7 @@ impl Inbox {
 
     /// Bytes and messages not yet read.
     fn held(&self, queue: &mut Queue) -> (usize, usize) {
-        let Read { bytes, messages } = &self.read;
+        let Read { bytes, messages, .. } = &self.read;
         queue.read = Amount { bytes: bytes.load(Ordering::Relaxed), messages: messages.load(Ordering::Relaxed) };
         queue.held()
     }
@@ -113,9 +119,24 @@ impl Inbox {
     }
 
     pub fn push(&self, topic: &str, payload: &[u8], flags: u8) {
+        self.push_batch(topic, std::iter::once(payload), flags);
+    }
+
+    /// Messages that came in one.
+    pub fn push_batch<'a>(&self, topic: &str, payloads: impl ExactSizeIterator<Item = &'a [u8]>, flags: u8) {
+        let count = payloads.len();
+        if count == 0 {
+            return;
+        }
         let wake = {
             let mut queue = self.queue.lock();
-            queue.append(topic, payload, flags);
+            let mut flags = flags;
+            for payload in payloads {
+                queue.append(topic, payload, flags);
+                flags |= CONTINUED;
+            }
+            queue.given.messages += 1;
+            queue.given_events += count as u64;
             std::mem::take(&mut queue.armed)
         };
         if wake {
@@ -130,11 +151,10 @@ impl Inbox {
             return None;
         }
         let Batch { bytes, position, topic } = batch;
-        let (header, rest) = bytes[*position..].split_first_chunk::<HEADER>()?;
-        let [size @ .., flags] = *header;
-        let size = u64::from_le_bytes(size);
-        let (topic_size, payload) = (size as u32, (size >> 32) as usize);
-        let mut rest = rest;
+        let (header, mut rest) = bytes[*position..].split_first_chunk::<HEADER>()?;
+        let [sizes @ .., flags] = *header;
+        let sizes = u64::from_le_bytes(sizes);
+        let (topic_size, payload) = (sizes as u32, (sizes >> 32) as usize);
         if topic_size != AS_BEFORE {
             let (fresh, payload) = rest.split_at(topic_size as usize);
             topic.clear();
@@ -143,16 +163,9 @@ impl Inbox {
         }
         let payload = &rest[..payload];
         let end = bytes.len() - rest.len() + payload.len();
-        self.note_read((end - *position) as u64);
+        self.read.note((end - *position) as u64, u64::from(flags & CONTINUED == 0));
         *position = end;
-        Some(read(Message { topic, payload, flags }))
-    }
-
-    fn note_read(&self, size: u64) {
-        let Read { bytes, messages } = &self.read;
-        // Nobody else writes them.
-        bytes.store(bytes.load(Ordering::Relaxed) + size, Ordering::Relaxed);
-        messages.store(messages.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Some(read(Message { topic, payload, flags: flags & !CONTINUED }))
     }
 
     /// Wake the consumer, who stopped before it found nothing.
@@ -165,7 +178,7 @@ impl Inbox {
         batch.position = 0;
         let (some, room) = {
             let mut queue = self.queue.lock();
-            let some = queue.messages > 0;
+            let some = !queue.bytes.is_empty();
             if some {
                 std::mem::swap(&mut queue.bytes, &mut batch.bytes);
             } else {
@@ -174,7 +187,7 @@ impl Inbox {
                 queue.bytes = Vec::new();
                 *batch = Batch::default();
             }
-            (queue.messages, queue.topic) = (0, 0..0);
+            queue.topic = 0..0;
             (some, std::mem::take(&mut queue.full))
         };
         if room {
@@ -185,12 +198,22 @@ impl Inbox {
 
     /// Messages handed to this queue since it was made.
     pub fn given(&self) -> u64 {
-        self.queue.lock().given.messages
+        self.queue.lock().given_events
     }
 
     /// Messages that its consumer has read: what shows that it makes progress.
     pub fn read(&self) -> u64 {
-        self.read.messages.load(Ordering::Relaxed)
+        self.read.events.load(Ordering::Relaxed)
+    }
+}
+
+impl Read {
+    fn note(&self, bytes: u64, messages: u64) {
+        // Nobody else writes them.
+        let add = |to: &AtomicU64, count| to.store(to.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+        add(&self.bytes, bytes);
+        add(&self.messages, messages);
+        add(&self.events, 1);
     }
 }
 
@@ -213,8 +236,6 @@ impl Queue {
             self.bytes.extend_from_slice(topic.as_bytes());
         }
         self.bytes.extend_from_slice(payload);
-        self.messages += 1;
-        self.given.messages += 1;
         self.given.bytes += (self.bytes.len() - start) as u64;
     }
 }

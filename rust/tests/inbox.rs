@@ -25,7 +25,7 @@ impl Loop {
     }
 
     fn inbox(&self, max_bytes: usize, max_messages: usize) -> Inbox {
-        Inbox::new(4, max_bytes, max_messages, Arc::clone(&self.bell))
+        Inbox::new(4, false, max_bytes, max_messages, Arc::clone(&self.bell))
     }
 
     /// Whether the descriptor was readable; empties it.

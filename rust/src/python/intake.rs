@@ -8,7 +8,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::encode::{EncodeError, encode_payload};
+use super::encode::{EncodeError, Form, encode_payload};
 use crate::core::Core;
 use crate::outbox::{Message, Rejection};
 use crate::topic;
@@ -33,6 +33,7 @@ pub struct Intake {
     core: Arc<Core>,
     default: Option<Py<PyAny>>,
     max_message_bytes: usize,
+    batches: bool,
     /// Set in a forked child: the outbox is the parent's, and its lock may be held for ever.
     left: AtomicBool,
 }
@@ -46,7 +47,8 @@ impl Intake {
 
 impl Intake {
     pub fn new(core: Arc<Core>, default: Option<Py<PyAny>>) -> Self {
-        Self { max_message_bytes: core.config.max_message_bytes, core, default, left: AtomicBool::new(false) }
+        let (max_message_bytes, batches) = (core.config.max_message_bytes, core.config.limits.batch.is_some());
+        Self { core, default, max_message_bytes, batches, left: AtomicBool::new(false) }
     }
 
     pub fn leave_to_parent(&self) {
@@ -96,7 +98,7 @@ impl Intake {
         let offered = match encode_payload(payload, default, self.max_message_bytes, &mut scratch) {
             // The hook has forked, and this is the child.
             _ if self.is_left() => Err(Rejection::Forked),
-            Ok(()) => {
+            Ok(form) => {
                 let message = Message {
                     topic: name.as_bytes(),
                     payload: &scratch,
@@ -104,7 +106,11 @@ impl Intake {
                     retain: retain.is_some_and(|retain| retain.is_truthy().unwrap_or(false)),
                     priority,
                 };
-                let offered = self.core.offer(&message, track);
+                let is_event = self.batches && form == Form::Json && !(message.retain || priority || track);
+                let offered = match is_event {
+                    true => self.core.offer_event(&message),
+                    false => self.core.offer(&message, track),
+                };
                 if offered.is_err() {
                     // These reasons say it all; what an earlier message was refused for does not matter now.
                     DETAIL.set(String::new());
