@@ -20,8 +20,9 @@ struct Queue {
     bytes: Vec<u8>,
     /// Where the last topic lies.
     topic: Range<usize>,
+    /// Messages since the queue was made.
+    messages: u64,
     given: Amount,
-    given_events: u64,
     /// What the consumer had read when that was last looked at: it has read as much, or more.
     read: Amount,
     /// The consumer found nothing and waits to be woken.
@@ -30,11 +31,11 @@ struct Queue {
     full: bool,
 }
 
-/// Messages, of which a batch is one, and their bytes since the queue was made.
+/// Packets that brought messages, and their bytes, since the queue was made; a batch is one.
 #[derive(Clone, Copy, Default)]
 struct Amount {
     bytes: u64,
-    messages: u64,
+    packets: u64,
 }
 
 /// What the consumer alone writes, for each message: where the driver does not look each time, and shares no cache line.
@@ -42,8 +43,8 @@ struct Amount {
 #[repr(align(128))]
 struct Read {
     bytes: AtomicU64,
+    packets: AtomicU64,
     messages: AtomicU64,
-    events: AtomicU64,
 }
 
 /// One subscription's queue. Bytes swapped out to the consumer still count until they are read.
@@ -90,8 +91,7 @@ impl Inbox {
     /// Whether a message of this size has to wait. An empty queue takes any one message.
     pub fn is_full(&self, size: usize) -> bool {
         let mut queue = self.queue.lock();
-        let is_full =
-            |(bytes, messages)| messages > 0 && (bytes + size > self.max_bytes || messages >= self.max_messages);
+        let is_full = |(bytes, packets)| packets > 0 && (bytes + size > self.max_bytes || packets >= self.max_messages);
         // Mostly there is room even if nothing has been read since it was last looked.
         queue.full = is_full(queue.held()) && is_full(self.held(&mut queue));
         queue.full
@@ -100,15 +100,15 @@ impl Inbox {
     /// Whether at most half of what is allowed is left; if not, the driver waits for that.
     pub fn has_drained(&self) -> bool {
         let mut queue = self.queue.lock();
-        let (bytes, messages) = self.held(&mut queue);
-        queue.full = bytes > self.max_bytes / 2 || messages > self.max_messages / 2;
+        let (bytes, packets) = self.held(&mut queue);
+        queue.full = bytes > self.max_bytes / 2 || packets > self.max_messages / 2;
         !queue.full
     }
 
-    /// Bytes and messages not yet read.
+    /// Bytes and packets not yet read.
     fn held(&self, queue: &mut Queue) -> (usize, usize) {
-        let Read { bytes, messages, .. } = &self.read;
-        queue.read = Amount { bytes: bytes.load(Ordering::Relaxed), messages: messages.load(Ordering::Relaxed) };
+        let Read { bytes, packets, .. } = &self.read;
+        queue.read = Amount { bytes: bytes.load(Ordering::Relaxed), packets: packets.load(Ordering::Relaxed) };
         queue.held()
     }
 
@@ -124,8 +124,7 @@ impl Inbox {
 
     /// Messages that came in one.
     pub fn push_batch<'a>(&self, topic: &str, payloads: impl ExactSizeIterator<Item = &'a [u8]>, flags: u8) {
-        let count = payloads.len();
-        if count == 0 {
+        if payloads.len() == 0 {
             return;
         }
         let wake = {
@@ -135,8 +134,7 @@ impl Inbox {
                 queue.append(topic, payload, flags);
                 flags |= CONTINUED;
             }
-            queue.given.messages += 1;
-            queue.given_events += count as u64;
+            queue.given.packets += 1;
             std::mem::take(&mut queue.armed)
         };
         if wake {
@@ -151,10 +149,11 @@ impl Inbox {
             return None;
         }
         let Batch { bytes, position, topic } = batch;
-        let (header, mut rest) = bytes[*position..].split_first_chunk::<HEADER>()?;
-        let [sizes @ .., flags] = *header;
-        let sizes = u64::from_le_bytes(sizes);
-        let (topic_size, payload) = (sizes as u32, (sizes >> 32) as usize);
+        let (header, rest) = bytes[*position..].split_first_chunk::<HEADER>()?;
+        let [size @ .., flags] = *header;
+        let size = u64::from_le_bytes(size);
+        let (topic_size, payload) = (size as u32, (size >> 32) as usize);
+        let mut rest = rest;
         if topic_size != AS_BEFORE {
             let (fresh, payload) = rest.split_at(topic_size as usize);
             topic.clear();
@@ -163,9 +162,18 @@ impl Inbox {
         }
         let payload = &rest[..payload];
         let end = bytes.len() - rest.len() + payload.len();
-        self.read.note((end - *position) as u64, u64::from(flags & CONTINUED == 0));
+        self.note_read((end - *position) as u64, u64::from(flags & CONTINUED == 0));
         *position = end;
         Some(read(Message { topic, payload, flags: flags & !CONTINUED }))
+    }
+
+    fn note_read(&self, size: u64, begun: u64) {
+        let Read { bytes, packets, messages } = &self.read;
+        // Nobody else writes them.
+        let add = |count: &AtomicU64, more| count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        add(bytes, size);
+        add(packets, begun);
+        add(messages, 1);
     }
 
     /// Wake the consumer, who stopped before it found nothing.
@@ -198,29 +206,19 @@ impl Inbox {
 
     /// Messages handed to this queue since it was made.
     pub fn given(&self) -> u64 {
-        self.queue.lock().given_events
+        self.queue.lock().messages
     }
 
     /// Messages that its consumer has read: what shows that it makes progress.
     pub fn read(&self) -> u64 {
-        self.read.events.load(Ordering::Relaxed)
-    }
-}
-
-impl Read {
-    fn note(&self, bytes: u64, messages: u64) {
-        // Nobody else writes them.
-        let add = |to: &AtomicU64, count| to.store(to.load(Ordering::Relaxed) + count, Ordering::Relaxed);
-        add(&self.bytes, bytes);
-        add(&self.messages, messages);
-        add(&self.events, 1);
+        self.read.messages.load(Ordering::Relaxed)
     }
 }
 
 impl Queue {
-    /// Bytes and messages not yet read, as far as is known.
+    /// Bytes and packets not yet read, as far as is known.
     fn held(&self) -> (usize, usize) {
-        ((self.given.bytes - self.read.bytes) as usize, (self.given.messages - self.read.messages) as usize)
+        ((self.given.bytes - self.read.bytes) as usize, (self.given.packets - self.read.packets) as usize)
     }
 
     fn append(&mut self, topic: &str, payload: &[u8], flags: u8) {
@@ -236,6 +234,7 @@ impl Queue {
             self.bytes.extend_from_slice(topic.as_bytes());
         }
         self.bytes.extend_from_slice(payload);
+        self.messages += 1;
         self.given.bytes += (self.bytes.len() - start) as u64;
     }
 }

@@ -21,6 +21,7 @@ pub mod inbox;
 pub mod json;
 pub mod outbox;
 pub mod packet;
+mod prefetch;
 pub mod pulse;
 #[cfg(feature = "python")]
 pub mod python;

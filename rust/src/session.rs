@@ -198,6 +198,7 @@ impl Session {
     }
 
     pub fn subscribe(&mut self, now: u64, subscription: u32, filter: String, qos: u8, batches: bool) {
+        self.route = Route::default();
         let member = Member::new(subscription, filter, qos, batches);
         if self.connected {
             for filter in member.filters() {
@@ -205,7 +206,6 @@ impl Session {
             }
         }
         self.members.push(member);
-        self.route = Route::default();
         if self.connected {
             self.send_requests(now);
         }
@@ -215,8 +215,8 @@ impl Session {
         let Some(place) = self.members.iter().position(|member| member.subscription == subscription) else {
             return;
         };
-        let left = self.members.remove(place);
         self.route = Route::default();
+        let left = self.members.remove(place);
         for round in &mut self.rounds {
             round.members.retain(|member| *member != subscription);
         }
@@ -242,26 +242,29 @@ impl Session {
     /// where one of ours is waiting for such messages, only those who asked get it, and once.
     pub fn route(&mut self, now: u64, message: &Publish<'_>, targets: &mut Vec<u32>) {
         targets.clear();
-        if self.route.topic != message.topic {
-            let of = topic::of_batch(message.topic);
-            let wanting = self.members.iter().filter(|member| member.wants(message.topic, of));
-            self.route.matching = wanting.map(|member| member.subscription).collect();
-            self.route.topic.replace_range(.., message.topic);
-        }
-        let matching = &self.route.matching;
+        let of = topic::of_batch(message.topic);
+        let wanting = || self.members.iter().filter(|member| member.wants(message.topic, of));
         let mut asked = false;
         if message.retain {
             for round in self.rounds.iter_mut().filter(|round| topic::matches(&round.filter, message.topic)) {
                 asked = true;
                 round.last_retained_ms = now;
                 if round.is_new(message) {
-                    targets.extend(matching.iter().filter(|member| round.members.contains(member)));
+                    let members = wanting().map(|member| member.subscription);
+                    targets.extend(members.filter(|member| round.members.contains(member)));
                 }
             }
         }
-        if !asked {
-            targets.extend_from_slice(matching);
+        if asked {
+            return;
         }
+        if self.route.topic != message.topic {
+            self.route.topic.replace_range(.., message.topic);
+            let matching = wanting().map(|member| member.subscription);
+            self.route.matching.clear();
+            self.route.matching.extend(matching);
+        }
+        targets.extend_from_slice(&self.route.matching);
     }
 
     pub fn suback(&mut self, now: u64, packet_id: u16, codes: &[u8]) -> Result<(), Violation> {

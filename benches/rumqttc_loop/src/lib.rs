@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use cascade_mqtt_core::python::encode::encode_payload;
+use cascade_mqtt_core::python::{desk::Desk, encode::encode_payload};
 use pyo3::{
     exceptions::{PyConnectionError, PyRuntimeError, PyValueError},
     prelude::*,
@@ -52,8 +52,10 @@ impl Publisher {
     fn publish(&self, topic: &str, payload: &Bound<'_, PyAny>, qos: u8) -> PyResult<bool> {
         let qos = rumqttc::qos(qos).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let mut bytes = Vec::with_capacity(512);
-        encode_payload(payload, None, MAX_BYTES, &mut bytes)
-            .map_err(|error| PyValueError::new_err(format!("{error:?}")))?;
+        let mut desk = Desk::take(payload.py());
+        let encoded = encode_payload(payload, None, MAX_BYTES, &mut desk.shapes, &mut bytes);
+        desk.put_back();
+        encoded.map_err(|error| PyValueError::new_err(format!("{error:?}")))?;
         match self.client.try_publish(topic, qos, false, bytes) {
             Ok(()) => Ok(true),
             Err(ClientError::TryRequest(_)) if self.thread.is_some() => Ok(false),

@@ -5,6 +5,7 @@ mod payload;
 mod reference;
 
 use arbitrary::{Arbitrary, Result};
+use cascade_mqtt_core::python::desk::Desk;
 use cascade_mqtt_core::python::encode::{EncodeError, encode_json};
 use libfuzzer_sys::fuzz_target;
 use payload::Maker;
@@ -38,7 +39,7 @@ fn payloads(py: Python<'_>, data: &[u8]) -> Result<()> {
             let (lists, dicts) = maker.containers();
             let hook = json_module(py).call_method1("vandal", (lists, dicts)).expect("it is there");
             // What is made of it is of no interest, but that all memory that is touched is alive.
-            let _ = encode_json(&value, Some(&hook), limit, &mut Vec::with_capacity(room));
+            let _ = encoded(&value, &hook, limit, &mut Vec::with_capacity(room));
         }
     }
     Ok(())
@@ -48,7 +49,7 @@ fn payloads(py: Python<'_>, data: &[u8]) -> Result<()> {
 fn compare(py: Python<'_>, value: &Bound<'_, PyAny>, limit: usize, mut out: Vec<u8>) {
     let before = out.clone();
     let hook = json_module(py).getattr("hook").expect("it is there");
-    let encoded = encode_json(value, Some(&hook), limit, &mut out);
+    let encoded = encoded(value, &hook, limit, &mut out);
     let behind = out.strip_prefix(&before[..]).expect("it is only appended to");
     let ours = match encoded {
         Ok(()) => Ok(text(behind)),
@@ -70,6 +71,19 @@ fn compare(py: Python<'_>, value: &Bound<'_, PyAny>, limit: usize, mut out: Vec<
         (Err(ours), Err(theirs)) if theirs.contains("over") => assert!(ours == theirs || ours.contains("deeper")),
         (ours, theirs) => assert_eq!(ours, theirs.as_deref().map_err(Clone::clone), "the fallback"),
     }
+}
+
+/// With the shapes of all payloads so far.
+fn encoded(
+    value: &Bound<'_, PyAny>,
+    hook: &Bound<'_, PyAny>,
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> std::result::Result<(), EncodeError> {
+    let mut desk = Desk::take(value.py());
+    let encoded = encode_json(value, Some(hook), limit, &mut desk.shapes, out);
+    desk.put_back();
+    encoded
 }
 
 fn text(json: &[u8]) -> &str {

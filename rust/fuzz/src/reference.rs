@@ -1,7 +1,7 @@
 //! The interpreter that the core's codec is compared with: the json module, and the fallback's codec.
 
 use cascade_mqtt_core::python::decode::Templates;
-use cascade_mqtt_core::python::encode::Shapes;
+use cascade_mqtt_core::python::desk::Desk;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi::c_str;
 use pyo3::prelude::*;
@@ -28,7 +28,7 @@ pub fn fallback(py: Python<'_>) -> &Bound<'_, PyModule> {
 /// With nothing remembered of other payloads: an input must do the same when it is run again.
 pub fn afresh(run: impl FnOnce(Python<'_>)) {
     Python::attach(|py| {
-        Box::<Shapes>::default().put_back();
+        Desk::new(py).put_back();
         Box::<Templates>::default().put_back();
         run(py);
     });

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::batch::Open;
-use crate::packet;
 use crate::sync::Mutex;
+use crate::{packet, prefetch};
 
 /// Frames above this start a buffer of their own; buffers of this size stay in the processor's cache.
 pub const SEGMENT_BYTES: usize = 256 * 1024;
@@ -143,6 +143,9 @@ impl Segment {
         self.events += entry.events() as u32;
         self.protected += u32::from(entry.protected);
         self.entries.push(entry);
+        // The next frame is most often about as long. Who wrote this buffer out read it on another processor, and
+        // fetching it from there as late as when it is written would hold up the release of the lock.
+        prefetch::for_write(self.bytes.as_ptr_range().end, entry.len as usize);
     }
 
     pub fn droppable(&self) -> bool {

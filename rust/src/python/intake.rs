@@ -1,24 +1,18 @@
 //! The way of an event from Python into the outbox: check the topic, encode, append.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
+use super::desk::Desk;
 use super::encode::{EncodeError, Form, encode_payload};
 use crate::core::Core;
 use crate::outbox::{Message, Rejection};
-use crate::topic;
-
-/// A scratch buffer above this is not kept.
-const SCRATCH_BYTES: usize = 1024 * 1024;
 
 thread_local! {
-    /// Taken for a call and put back, so that a nested call from a hook finds another, empty one.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static DETAIL: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
@@ -45,6 +39,14 @@ impl Intake {
     }
 }
 
+/// What `publish` was called with.
+struct Call<'a, 'py> {
+    topic: &'a Bound<'py, PyAny>,
+    payload: &'a Bound<'py, PyAny>,
+    qos: Option<&'a Bound<'py, PyAny>>,
+    retain: Option<&'a Bound<'py, PyAny>>,
+}
+
 impl Intake {
     pub fn new(core: Arc<Core>, default: Option<Py<PyAny>>) -> Self {
         let (max_message_bytes, batches) = (core.config.max_message_bytes, core.config.limits.batch.is_some());
@@ -61,6 +63,7 @@ impl Intake {
 
     /// The token, 0 unless tracked, or why not. Raises only what must stop the program, such as a
     /// KeyboardInterrupt in a hook.
+    #[inline]
     pub fn offer(
         &self,
         topic: &Bound<'_, PyAny>,
@@ -73,62 +76,78 @@ impl Intake {
         if self.is_left() {
             return Ok(Err(Rejection::Forked));
         }
-        let refuse = |reason, detail: String| {
-            DETAIL.set(detail);
-            Err(self.core.outbox.lock().reject(reason))
+        let mut desk = Desk::take(topic.py());
+        let offered = self.offer_from(&mut desk, &Call { topic, payload, qos, retain }, priority, track);
+        desk.put_back();
+        offered
+    }
+
+    #[inline(always)]
+    fn offer_from(
+        &self,
+        desk: &mut Desk,
+        &Call { topic, payload, qos, retain }: &Call<'_, '_>,
+        priority: bool,
+        track: bool,
+    ) -> PyResult<Result<u32, Rejection>> {
+        let Desk { buffer, shapes, topic: known } = desk;
+        let name = match known.name(topic) {
+            Ok(name) => name,
+            Err(why) => return Ok(self.refuse(Rejection::InvalidTopic, why)),
         };
-        let name = match topic.cast::<PyString>().map(Bound::to_str) {
-            Ok(Ok(name)) => name,
-            Ok(Err(_)) => {
-                return Ok(refuse(Rejection::InvalidTopic, "the topic holds lone surrogates".into()));
-            }
-            Err(_) => return Ok(refuse(Rejection::InvalidTopic, "the topic is not a str".into())),
-        };
-        if let Err(error) = topic::check_name(name) {
-            return Ok(refuse(Rejection::InvalidTopic, error.to_string()));
-        }
         // QoS 0 or absent is the common case, and asks nothing of the interpreter.
         let level = match qos.map_or(Ok(0), PyAnyMethods::extract::<u8>) {
             Ok(level) if level <= 2 => level,
-            _ => return Ok(refuse(Rejection::InvalidQos, "qos must be 0, 1 or 2".into())),
+            _ => return Ok(self.refuse(Rejection::InvalidQos, "qos must be 0, 1 or 2".into())),
         };
-        let mut scratch = SCRATCH.take();
-        scratch.clear();
         let default = self.default.as_ref().map(|default| default.bind(topic.py()));
-        let offered = match encode_payload(payload, default, self.max_message_bytes, &mut scratch) {
+        buffer.clear();
+        let encoded = encode_payload(payload, default, self.max_message_bytes, shapes, buffer);
+        if self.is_left() {
             // The hook has forked, and this is the child.
-            _ if self.is_left() => Err(Rejection::Forked),
-            Ok(form) => {
-                let message = Message {
-                    topic: name.as_bytes(),
-                    payload: &scratch,
-                    qos: level,
-                    retain: retain.is_some_and(|retain| retain.is_truthy().unwrap_or(false)),
-                    priority,
-                };
-                let is_event = self.batches && form == Form::Json && !(message.retain || priority || track);
-                let offered = match is_event {
-                    true => self.core.offer_event(&message),
-                    false => self.core.offer(&message, track),
-                };
-                if offered.is_err() {
-                    // These reasons say it all; what an earlier message was refused for does not matter now.
-                    DETAIL.set(String::new());
-                }
-                offered
-            }
-            Err(EncodeError::TooLarge) => {
-                refuse(Rejection::TooLarge, format!("the payload is over {} bytes", self.max_message_bytes))
-            }
-            Err(EncodeError::Unserialisable(why)) => refuse(Rejection::Unserialisable, why),
-            Err(EncodeError::Interrupt(error)) => {
-                let _: Result<u32, _> = refuse(Rejection::Unserialisable, "interrupted".into());
-                return Err(error);
-            }
+            return Ok(Err(Rejection::Forked));
+        }
+        let form = match encoded {
+            Ok(form) => form,
+            Err(error) => return self.refuse_payload(error),
         };
-        if scratch.capacity() <= SCRATCH_BYTES {
-            SCRATCH.set(scratch);
+        let message = Message {
+            topic: name,
+            payload: buffer,
+            qos: level,
+            retain: retain.is_some_and(|retain| retain.is_truthy().unwrap_or(false)),
+            priority,
+        };
+        let is_event = self.batches && form == Form::Json && !(message.retain || priority || track);
+        let offered = match is_event {
+            true => self.core.offer_event(&message),
+            false => self.core.offer(&message, track),
+        };
+        if offered.is_err() {
+            // These reasons say it all; what an earlier message was refused for does not matter now.
+            DETAIL.set(String::new());
         }
         Ok(offered)
+    }
+
+    #[cold]
+    fn refuse(&self, reason: Rejection, why: String) -> Result<u32, Rejection> {
+        DETAIL.set(why);
+        Err(self.core.outbox.lock().reject(reason))
+    }
+
+    #[cold]
+    fn refuse_payload(&self, error: EncodeError) -> PyResult<Result<u32, Rejection>> {
+        match error {
+            EncodeError::TooLarge => {
+                let why = format!("the payload is over {} bytes", self.max_message_bytes);
+                Ok(self.refuse(Rejection::TooLarge, why))
+            }
+            EncodeError::Unserialisable(why) => Ok(self.refuse(Rejection::Unserialisable, why)),
+            EncodeError::Interrupt(error) => {
+                let _: Result<u32, _> = self.refuse(Rejection::Unserialisable, "interrupted".into());
+                Err(error)
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod client;
 pub mod decode;
+pub mod desk;
 mod dispatch;
 pub mod encode;
 mod inbox;

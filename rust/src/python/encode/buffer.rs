@@ -6,21 +6,24 @@ use super::{EncodeError, Encoded, text};
 const SLACK: usize = 16 + BLOCK;
 const BLOCK: usize = 32;
 
+type Block = [u8; BLOCK];
+
 /// Bytes that are copied in blocks, which for a few of them takes half the time of a call of memcpy.
 pub struct Blocks {
-    /// Whole blocks; what lies behind `length` is nothing.
-    padded: Vec<[u8; BLOCK]>,
     length: usize,
+    first: Block,
+    /// What does not fit into the first; of the last one only the beginning counts.
+    rest: Vec<Block>,
 }
 
 impl Blocks {
     pub fn new(bytes: &[u8]) -> Self {
-        let padded = bytes.chunks(BLOCK).map(|chunk| {
+        let mut blocks = bytes.chunks(BLOCK).map(|chunk| {
             let mut block = [0; BLOCK];
             block[..chunk.len()].copy_from_slice(chunk);
             block
         });
-        Self { padded: padded.collect(), length: bytes.len() }
+        Self { length: bytes.len(), first: blocks.next().unwrap_or([0; BLOCK]), rest: blocks.collect() }
     }
 }
 
@@ -90,17 +93,32 @@ impl Buffer {
     #[inline(always)]
     pub fn blocks(&mut self, blocks: &Blocks) -> Encoded {
         self.room(blocks.length)?;
-        let length = self.bytes.len();
-        // SAFETY: there is room for the bytes and for one block more; the last one begins before their end.
+        // SAFETY: there is room for them.
+        unsafe { self.put(blocks) };
+        Ok(())
+    }
+
+    /// Append prepared bytes, something short that needs no escapes, and a comma.
+    #[inline(always)]
+    pub fn blocks_and_plain(&mut self, blocks: &Blocks, bytes: &[u8]) -> Encoded {
+        self.room(blocks.length + bytes.len())?;
+        // SAFETY: there is room for both, and for a byte more.
         unsafe {
-            let mut end = self.bytes.as_mut_ptr().add(length).cast::<[u8; BLOCK]>();
-            for block in &blocks.padded {
-                end.write(*block);
-                end = end.add(1);
-            }
-            self.bytes.set_len(length + blocks.length);
+            self.put(blocks);
+            self.append(bytes, b",");
         }
         Ok(())
+    }
+
+    /// Append prepared bytes, a text in quotes, escaped, and a comma.
+    #[inline(always)]
+    pub fn blocks_and_quoted(&mut self, blocks: &Blocks, utf8: &[u8]) -> Encoded {
+        self.room(blocks.length + utf8.len() + 2)?;
+        // SAFETY: there is room for the blocks, the text, its quotes and more.
+        unsafe {
+            self.put(blocks);
+            if self.quote(utf8, b',') { Ok(()) } else { self.escaped(utf8, b',') }
+        }
     }
 
     /// Append something that needs no escapes, and the byte that stands behind it.
@@ -125,19 +143,28 @@ impl Buffer {
     #[inline(always)]
     pub fn quoted(&mut self, utf8: &[u8], after: u8) -> Encoded {
         self.room(utf8.len() + 2)?;
+        // SAFETY: there is room for the text, its quotes and more.
+        if unsafe { self.quote(utf8, after) } { Ok(()) } else { self.escaped(utf8, after) }
+    }
+
+    /// Append the text in quotes unless a byte of it needs an escape.
+    ///
+    /// # Safety
+    /// There is room for the text, its quotes and a byte more.
+    #[inline(always)]
+    unsafe fn quote(&mut self, utf8: &[u8], after: u8) -> bool {
         let length = self.bytes.len();
-        // SAFETY: there is room for the text, its quotes and more; the length grows only when all
-        // of it is written.
+        // SAFETY: as the caller promises; the length grows only when all of it is written.
         unsafe {
             let start = self.bytes.as_mut_ptr().add(length);
             start.write(b'"');
-            if text::copy_plain(utf8, start.add(1)) {
+            let is_plain = text::copy_plain(utf8, start.add(1));
+            if is_plain {
                 start.add(utf8.len() + 1).cast::<[u8; 2]>().write([b'"', after]);
                 self.bytes.set_len(length + utf8.len() + 3);
-                return Ok(());
             }
+            is_plain
         }
-        self.escaped(utf8, after)
     }
 
     #[inline(never)]
@@ -145,6 +172,23 @@ impl Buffer {
         text::escape(utf8, &mut self.bytes);
         self.easy = self.bytes.capacity().min(self.end);
         self.plain(&[], after)
+    }
+
+    /// # Safety
+    /// There is room for the bytes, and for one block more.
+    #[inline(always)]
+    unsafe fn put(&mut self, blocks: &Blocks) {
+        let length = self.bytes.len();
+        // SAFETY: as the caller promises; the last block begins before the end of the bytes.
+        unsafe {
+            let mut end = self.bytes.as_mut_ptr().add(length).cast::<Block>();
+            end.write(blocks.first);
+            for block in &blocks.rest {
+                end = end.add(1);
+                end.write(*block);
+            }
+            self.bytes.set_len(length + blocks.length);
+        }
     }
 
     /// # Safety

@@ -4,23 +4,22 @@
 //! Every value and every key is followed by its separator; closing a container overwrites the last.
 
 mod buffer;
+mod dict;
+mod items;
 mod number;
 mod shape;
 mod special;
 mod text;
 
-use std::ptr;
-
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyOverflowError, PyValueError};
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
+use super::desk::Desk;
 use crate::json::MAX_DEPTH;
 use buffer::Buffer;
 pub use shape::Shapes;
-use shape::{Slot, UNKNOWN};
 
 /// Why a payload cannot be encoded.
 #[derive(Debug)]
@@ -44,7 +43,8 @@ pub enum Form {
     AsItIs,
 }
 
-/// Append a payload: str as UTF-8 and bytes-like objects as they are, None as nothing, all else as JSON.
+/// Append a payload: str as UTF-8 and bytes-like objects as they are, None as nothing, all else as JSON. `shapes`:
+/// those of the payloads before it.
 ///
 /// # Errors
 /// As [`encode_json`].
@@ -52,10 +52,11 @@ pub fn encode_payload(
     value: &Bound<'_, PyAny>,
     default: Option<&Bound<'_, PyAny>>,
     limit: usize,
+    shapes: &mut Shapes,
     out: &mut Vec<u8>,
 ) -> Result<Form, EncodeError> {
     if value.is_exact_instance_of::<PyDict>() {
-        encode_json(value, default, limit, out).map(|()| Form::Json)
+        encode_json(value, default, limit, shapes, out).map(|()| Form::Json)
     } else if let Ok(string) = value.cast::<PyString>() {
         match text::utf8(string) {
             Some(utf8) => append(utf8, limit, out),
@@ -68,7 +69,7 @@ pub fn encode_payload(
     } else if let Some(bytes) = special::buffer(value, limit).map_err(|stop| *stop)? {
         append(bytes.as_bytes(), limit, out)
     } else {
-        encode_json(value, default, limit, out).map(|()| Form::Json)
+        encode_json(value, default, limit, shapes, out).map(|()| Form::Json)
     }
 }
 
@@ -88,13 +89,13 @@ pub fn encode_json(
     value: &Bound<'_, PyAny>,
     default: Option<&Bound<'_, PyAny>>,
     limit: usize,
+    shapes: &mut Shapes,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     let start = out.len();
-    let mut encoder = Encoder { out: Buffer::new(std::mem::take(out), limit), default, shapes: Shapes::take() };
+    let mut encoder = Encoder { out: Buffer::new(std::mem::take(out), limit), default, shapes };
     let encoded = encoder.any(value, 0).and_then(|()| encoder.out.finish());
     *out = encoder.out.into_inner();
-    encoder.shapes.put_back();
     encoded.map_err(|stop| {
         out.truncate(start);
         *stop
@@ -104,7 +105,7 @@ pub fn encode_json(
 struct Encoder<'a, 'py> {
     out: Buffer,
     default: Option<&'a Bound<'py, PyAny>>,
-    shapes: Box<Shapes>,
+    shapes: &'a mut Shapes,
 }
 
 impl<'py> Encoder<'_, 'py> {
@@ -153,90 +154,6 @@ impl<'py> Encoder<'_, 'py> {
     }
 
     #[inline(never)]
-    fn dict(&mut self, dict: &Bound<'py, PyDict>, depth: usize) -> Encoded {
-        let py = dict.py();
-        let depth = deeper(depth)?;
-        let size = dict.len();
-        let (mut position, mut key, mut value) = (0, ptr::null_mut(), ptr::null_mut());
-        let mut shape = UNKNOWN;
-        let mut place = 0;
-        // SAFETY: the dict is alive and we hold the GIL; CPython looks the position up anew each
-        // time, so that a dict changed in between gives other items, never freed ones.
-        while unsafe { ffi::PyDict_Next(dict.as_ptr(), &raw mut position, &raw mut key, &raw mut value) } != 0 {
-            if place == 0 {
-                shape = self.shapes.find(key, size);
-            } else if place == size {
-                return Err(changed());
-            }
-            let mut slot = self.shapes.slot(shape, place);
-            if slot.as_ref().is_some_and(|slot| !slot.is(key)) {
-                shape = self.shapes.switch(shape, place, key);
-                slot = self.shapes.slot(shape, place);
-            }
-            if let Some(slot) = &slot
-                && let Some(whole) = slot.whole(value)
-            {
-                self.out.blocks(whole)?;
-                place += 1;
-                continue;
-            }
-            // SAFETY: both are borrowed from the dict and nothing has run since. They are owned
-            // from here on, because a hook may take them out of the dict.
-            let (key, value) = unsafe { (Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value)) };
-            match slot {
-                Some(slot) => {
-                    let hopeful = slot.is_hopeful();
-                    let start = self.out.len();
-                    self.out.blocks(slot.key())?;
-                    self.value(&value, depth)?;
-                    if hopeful
-                        && is_leaf(&value)
-                        && let Some(slot) = self.shapes.slot(shape, place)
-                    {
-                        slot.remember(&value, self.out.since(start));
-                    }
-                }
-                None => {
-                    if place == 0 {
-                        self.out.short(b"{")?;
-                    }
-                    self.key(&key)?;
-                    self.value(&value, depth)?;
-                }
-            }
-            if dict.len() != size {
-                return Err(changed());
-            }
-            place += 1;
-        }
-        if place == 0 {
-            self.out.short(b"{")?;
-        }
-        self.out.close(b'}')?;
-        if shape == UNKNOWN && self.shapes.wants(size) {
-            self.learn(dict);
-        }
-        Ok(())
-    }
-
-    /// Prepare for the next dict with these keys, if they are of the kind that is seldom made anew.
-    #[cold]
-    #[inline(never)]
-    fn learn(&mut self, dict: &Bound<'py, PyDict>) {
-        let mut slots = Vec::with_capacity(dict.len());
-        for (place, (key, _)) in dict.iter().enumerate() {
-            let Some(string) = exact::<PyString>(&key) else { return };
-            let Some(utf8) = text::utf8(string) else { return };
-            let mut bytes = Vec::with_capacity(utf8.len() + 4);
-            bytes.extend_from_slice(if place == 0 { b"{" } else { b"" });
-            text::escape(utf8, &mut bytes);
-            bytes.push(b':');
-            slots.push(Slot::new(key.clone().unbind(), &bytes));
-        }
-        self.shapes.learn(slots);
-    }
-
-    #[inline(never)]
     fn list(&mut self, list: &Bound<'py, PyList>, depth: usize) -> Encoded {
         let depth = deeper(depth)?;
         self.out.short(b"[")?;
@@ -269,24 +186,9 @@ fn exact<'a, 'py, T: PyTypeInfo>(value: &'a Bound<'py, PyAny>) -> Option<&'a Bou
     value.is_exact_instance_of::<T>().then(|| unsafe { value.cast_unchecked() })
 }
 
-/// Whether a value cannot change, nor run code when it is written.
-#[inline(always)]
-fn is_leaf(value: &Bound<'_, PyAny>) -> bool {
-    exact::<PyString>(value).is_some()
-        || value.is_none()
-        || exact::<PyInt>(value).is_some()
-        || exact::<PyFloat>(value).is_some()
-        || exact::<PyBool>(value).is_some()
-}
-
 #[inline]
 fn deeper(depth: usize) -> Result<usize, Stop> {
     if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(refuse(format!("nested deeper than {MAX_DEPTH} levels"))) }
-}
-
-#[cold]
-fn changed() -> Stop {
-    refuse("a dict changed while it was being serialised")
 }
 
 #[cold]
@@ -305,7 +207,10 @@ pub fn encode<'py>(
     limit: usize,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let mut out = Vec::with_capacity(512);
-    match encode_payload(value, default, limit, &mut out) {
+    let mut desk = Desk::take(value.py());
+    let encoded = encode_payload(value, default, limit, &mut desk.shapes, &mut out);
+    desk.put_back();
+    match encoded {
         Ok(_) => Ok(PyBytes::new(value.py(), &out)),
         Err(EncodeError::Unserialisable(why)) => Err(PyValueError::new_err(why)),
         Err(EncodeError::TooLarge) => Err(PyOverflowError::new_err(format!("the payload is over {limit} bytes"))),

@@ -9,16 +9,32 @@ use super::{Encoded, Encoder, refuse};
 /// As many digits as Python itself reads back by default (`sys.int_info.default_max_str_digits`).
 const MAX_DIGITS: usize = 4_300;
 
+/// The value where it fits.
+///
+/// # Safety
+/// It is an int, alive; of a subclass no method is called, and nothing is raised.
+#[inline(always)]
+pub unsafe fn small_int(int: *mut ffi::PyObject) -> Option<i64> {
+    let mut overflow = 0;
+    // SAFETY: as the caller promises.
+    let small = unsafe { ffi::PyLong_AsLongLongAndOverflow(int, &raw mut overflow) };
+    (overflow == 0).then_some(small)
+}
+
+/// Whether Python writes a float with the digits that zmij writes.
+#[inline(always)]
+pub fn is_common(value: f64) -> bool {
+    value.is_finite() && (value.abs() >= 1e-4 || value == 0.0)
+}
+
 impl<'py> Encoder<'_, 'py> {
     #[inline]
     pub(super) fn int(&mut self, int: &Bound<'py, PyInt>, after: u8) -> Encoded {
-        let mut overflow = 0;
-        // SAFETY: the int is alive; of a subclass no method is called, and nothing is raised.
-        let small = unsafe { ffi::PyLong_AsLongLongAndOverflow(int.as_ptr(), &raw mut overflow) };
-        if overflow != 0 {
-            return self.long_int(int, after);
+        // SAFETY: it is alive.
+        match unsafe { small_int(int.as_ptr()) } {
+            Some(small) => self.out.plain(itoa::Buffer::new().format(small).as_bytes(), after),
+            None => self.long_int(int, after),
         }
-        self.out.plain(itoa::Buffer::new().format(small).as_bytes(), after)
     }
 
     #[cold]

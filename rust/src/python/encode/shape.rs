@@ -4,12 +4,11 @@
 //! Objects are known by identity, which is safe because they are held, and sound because they are immutable:
 //! only exact str, int, float, bool and None are remembered.
 
-use std::cell::Cell;
-
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
 
 use super::buffer::Blocks;
+use super::items;
 
 /// Shapes that a thread remembers.
 const MAX_SHAPES: usize = 16;
@@ -17,15 +16,10 @@ const MAX_SHAPES: usize = 16;
 const MAX_KEYS: usize = 48;
 /// Key and value worth remembering; longer ones are copied as fast as they are found.
 const MAX_JSON_BYTES: usize = 128;
-/// A value that was another object so many times in a row is not remembered any more.
+/// A value that was another object so many times more often than the same is not remembered any more.
 const MAX_DOUBTS: u8 = 8;
 /// Where all places are taken, one in so many unknown dicts is learned.
 const LEARN_EVERY: u32 = 64;
-
-thread_local! {
-    /// Taken for a call and put back, so that a nested call from a hook finds another, empty one.
-    static SHAPES: Cell<Option<Box<Shapes>>> = const { Cell::new(None) };
-}
 
 /// One key of a shape, and its value as far as it is known.
 pub struct Slot {
@@ -50,10 +44,17 @@ impl Slot {
         self.key.as_ptr() == key
     }
 
-    /// Key, value and comma, where the value is the one that is remembered.
+    /// Whether the value is the one that is remembered.
     #[inline(always)]
-    pub fn whole(&self, value: *mut PyObject) -> Option<&Blocks> {
-        self.value.as_ref().filter(|known| known.as_ptr() == value).map(|_| &self.whole)
+    pub fn holds(&self, value: *mut PyObject) -> bool {
+        self.value.as_ref().is_some_and(|known| known.as_ptr() == value)
+    }
+
+    /// Key, value and comma, where the slot `holds` the value.
+    #[inline(always)]
+    pub fn whole(&mut self) -> &Blocks {
+        self.doubts = self.doubts.saturating_sub(1);
+        &self.whole
     }
 
     #[inline(always)]
@@ -70,12 +71,12 @@ impl Slot {
     /// Remember an exact, immutable value by the JSON of key, value and comma.
     #[cold]
     #[inline(never)]
-    pub fn remember(&mut self, value: &Bound<'_, PyAny>, json: &[u8]) {
+    pub fn remember(&mut self, value: Bound<'_, PyAny>, json: &[u8]) {
         self.doubts += 1;
         self.value = None;
         if json.len() <= MAX_JSON_BYTES && self.is_hopeful() {
             self.whole = Blocks::new(json);
-            self.value = Some(value.clone().unbind());
+            self.value = Some(value.unbind());
         }
     }
 }
@@ -84,8 +85,9 @@ struct Shape {
     slots: Vec<Slot>,
 }
 
-#[derive(Default)]
 pub struct Shapes {
+    /// See `Items`.
+    pub direct: bool,
     /// First key and size of each: what tells them apart at a glance.
     heads: Vec<(*mut PyObject, usize)>,
     shapes: Vec<Shape>,
@@ -97,13 +99,8 @@ pub struct Shapes {
 pub const UNKNOWN: usize = usize::MAX;
 
 impl Shapes {
-    /// This thread's, unless a call around this one has it.
-    pub fn take() -> Box<Self> {
-        SHAPES.take().unwrap_or_default()
-    }
-
-    pub fn put_back(self: Box<Self>) {
-        SHAPES.set(Some(self));
+    pub fn new(py: Python<'_>) -> Self {
+        Self { direct: items::is_known(py), heads: Vec::new(), shapes: Vec::new(), strangers: 0, oldest: 0 }
     }
 
     /// The shape that a dict of this size and first key may have.
@@ -112,15 +109,22 @@ impl Shapes {
         self.heads.iter().position(|head| *head == (first, size)).unwrap_or(UNKNOWN)
     }
 
+    /// The slots from `place` on.
     #[inline(always)]
-    pub fn slot(&mut self, shape: usize, place: usize) -> Option<&mut Slot> {
-        self.shapes.get_mut(shape)?.slots.get_mut(place)
+    pub fn slots(&mut self, shape: usize, place: usize) -> &mut [Slot] {
+        self.shapes.get_mut(shape).and_then(|shape| shape.slots.get_mut(place..)).unwrap_or_default()
     }
 
-    /// A shape with the same keys before `place`, and this one there.
+    /// The shape, or another one with the same keys before `place`, that has this key there.
+    #[inline(always)]
+    pub fn with(&self, shape: usize, place: usize, key: *mut PyObject) -> usize {
+        let known = self.shapes.get(shape).and_then(|shape| shape.slots.get(place));
+        if known.is_none_or(|slot| slot.is(key)) { shape } else { self.switch(shape, place, key) }
+    }
+
     #[cold]
     #[inline(never)]
-    pub fn switch(&self, shape: usize, place: usize, key: *mut PyObject) -> usize {
+    fn switch(&self, shape: usize, place: usize, key: *mut PyObject) -> usize {
         let Some(known) = self.shapes.get(shape) else { return UNKNOWN };
         let before = &known.slots[..place.min(known.slots.len())];
         let fits = |other: &Shape| {

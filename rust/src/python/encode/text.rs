@@ -21,6 +21,21 @@ pub fn utf8<'a>(string: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
     }
 }
 
+/// The text of a str in which all is ASCII, as most have it.
+///
+/// # Safety
+/// It is an exact str, and outlives what is returned.
+#[inline(always)]
+pub unsafe fn ascii<'a>(string: *mut ffi::PyObject) -> Option<&'a [u8]> {
+    // SAFETY: as the caller promises; such text lies in the object itself, a byte for each character.
+    unsafe {
+        (ffi::PyUnicode_IS_COMPACT_ASCII(string) != 0).then(|| {
+            let start = ffi::PyUnicode_DATA(string).cast();
+            std::slice::from_raw_parts(start, ffi::PyUnicode_GET_LENGTH(string).cast_unsigned())
+        })
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn forget_error(py: Python<'_>) {
