@@ -8,7 +8,7 @@ import os
 import threading
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from . import delivery, process
 from .backends import choose
@@ -20,8 +20,10 @@ from .messages import MessageStream
 from .options import AfterFork, Options
 from .protocols import Callback
 from .refusals import FORKED, QUEUE_FULL
-from .stats import Stats
 from .subscriptions import CallbackSubscription, Decode
+
+if TYPE_CHECKING:
+    from .stats import Stats
 
 __all__ = ["MqttConnector"]
 
