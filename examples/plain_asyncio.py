@@ -1,21 +1,20 @@
 """Telemetry out of any asyncio program, and control messages back into it.
 
-Start a broker with `cascade-mqtt broker`, look on with `cascade-mqtt watch`, then run this.
+Start a broker with `cascade-mqtt broker`, look on with `cascade-mqtt watch`, then run this, and in the middle of it
+`cascade-mqtt pause`.
 """
 
 import asyncio
 
-from cascade.connectors.mqtt import MqttConnector, TelemetryPublisher
+from cascade.connectors.mqtt import Gate, MqttConnector
 
 
-async def main() -> None:
-    async with MqttConnector("127.0.0.1") as connector:
-        telemetry = TelemetryPublisher(connector, run_id="nightly")
-        await connector.subscribe("cascade/constraints/#", print)
+async def main(host: str = "127.0.0.1", port: int = 1883) -> None:
+    async with MqttConnector(host, port) as connector, Gate.connected(connector) as gate:
         for number in range(10):
-            telemetry.task_state(f"step-{number}", "step", "RUNNING")
-            await asyncio.sleep(0.1)  # the work
-            telemetry.task_state(f"step-{number}", "step", "COMPLETED", duration_ms=100)
+            async with gate.admit("step", task_id=f"step-{number}"):
+                await asyncio.sleep(0.1)  # the work
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

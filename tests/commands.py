@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
+import unittest.mock
 from collections.abc import Iterator
 from typing import Any
 
+from cascade.connectors.mqtt.cli import main
 from waiting import eventually_blocking
 
 _COMMAND = [sys.executable, "-m", "cascade.connectors.mqtt.cli"]
@@ -29,6 +33,27 @@ def cascade_mqtt(*arguments: object, text: str | None = None, **environment: str
         timeout=_DEADLINE_S,
         env=os.environ | _ENVIRONMENT | environment,
     )
+
+
+def in_this_process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The same without the time that a process needs to start, for tests that give many orders."""
+    out, errors, code = io.StringIO(), io.StringIO(), 0
+    logger = logging.getLogger("cascade")
+    before = list(logger.handlers), logger.propagate
+    words = ["cascade-mqtt", *map(str, arguments)]
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+        unittest.mock.patch.object(sys, "argv", words),
+        unittest.mock.patch.dict(os.environ, _ENVIRONMENT),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            logger.handlers[:], logger.propagate = before
+    return subprocess.CompletedProcess(words, code, out.getvalue(), errors.getvalue())
 
 
 class Running:

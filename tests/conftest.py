@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """A backend that was not asked for is deselected, which pytest reports; a missing one fails."""
     unwanted = [
         item for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        and item.callspec.params.get("backend", WANTED[0]) not in WANTED
+        and not {item.callspec.params.get(name, WANTED[0]) for name in ("backend", "reader")} <= set(WANTED)
     ]  # fmt: skip
     if unwanted:
         config.hook.pytest_deselected(items=unwanted)
@@ -78,6 +78,12 @@ class _DebugLoop(asyncio.SelectorEventLoop):
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=BACKENDS)
+def reader(request: pytest.FixtureRequest) -> str:
+    """The backend of the other end, where two meet."""
     return str(request.param)
 
 

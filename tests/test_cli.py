@@ -17,7 +17,7 @@ from commands import cascade_mqtt, running
 from mosquitto import free_port
 from waiting import eventually, eventually_blocking
 
-COMMANDS = ["demo", "broker", "watch", "publish"]
+COMMANDS = ["demo", "broker", "watch", "workers", "status", "pause", "resume", "limit", "publish"]
 EVENT = {
     "v": "1.0",
     "ts": "2025-11-03T12:00:01.250000+00:00",
@@ -71,6 +71,8 @@ def test_help_of_a_command_teaches_by_example(command):
         (["watch", "--backend", "carrier-pigeon"], "carrier-pigeon"),
         (["demo", "--limit", "0"], "--limit"),
         (["broker", "--port", "70000"], "--port"),
+        (["workers", "--listen", "soon"], "soon"),
+        (["workers", "--prune", "--older-than", "1y"], "1y"),
     ],
 )
 def test_wrong_usage_exits_2_and_names_what(arguments, named):
@@ -80,7 +82,18 @@ def test_wrong_usage_exits_2_and_names_what(arguments, named):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["watch"], ["publish", "a", "b"], ["publish", "a", "b", "--qos", "0"], ["demo"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["watch"],
+        ["workers"],
+        ["status"],
+        ["pause"],
+        ["publish", "a", "b"],
+        ["publish", "a", "b", "--qos", "0"],
+        ["demo"],
+    ],
+)
 def test_a_broker_that_is_down_is_one_line(arguments, backend):
     port = free_port()
     options = ("--backend", backend, "--broker", f"127.0.0.1:{port}")
@@ -135,16 +148,17 @@ def address(broker: Any) -> str:
     return f"{broker.host}:{broker.port}"
 
 
-@pytest.mark.parametrize("qos", [0, 1, 2])
-async def test_publish(backend, embedded_broker, prefix, new_observer, qos):
-    observer = new_observer(embedded_broker, f"{prefix}/#")
-    options = ["--qos", qos, "--backend", backend, "--broker", address(embedded_broker)]
+@pytest.mark.parametrize(("qos", "kind"), [(0, "embedded"), (1, "mosquitto"), (2, "embedded")])
+async def test_publish(backend, prefix, new_observer, qos, kind, request):
+    broker = request.getfixturevalue(f"{kind}_broker")
+    observer = new_observer(broker, f"{prefix}/#")
+    options = ["--qos", qos, "--backend", backend, "--broker", address(broker)]
     assert cascade_mqtt("publish", f"{prefix}/a", "grüße", *options).returncode == 0
     assert cascade_mqtt("publish", f"{prefix}/b", "-", *options, text="from stdin").returncode == 0
     assert cascade_mqtt("publish", f"{prefix}/c", "kept", "--retain", *options).returncode == 0
     await eventually(lambda: len(observer.seen) == 3)
     assert observer.payloads == ["grüße".encode(), b"from stdin", b"kept"]
-    late = new_observer(embedded_broker, f"{prefix}/c")
+    late = new_observer(broker, f"{prefix}/c")
     await eventually(lambda: late.payloads == [b"kept"])
     assert cascade_mqtt("publish", f"{prefix}/c", "", "--retain", *options).returncode == 0
 
@@ -176,19 +190,28 @@ def test_watch_as_lines_for_a_reader(backend, embedded_broker, prefix, kept_even
     assert watch.lines == [f"{clock}  node-1  FAILED     build:wheel  12.5 ms  no \\x1b[31mspace\\x0aleft\n"]
 
 
-def test_watch_as_json_prints_events_alone(backend, embedded_broker, prefix, kept_event):
+def test_watch_as_json_prints_events_alone(backend, embedded_broker, prefix, kept_event, new_observer):
+    """Those of a batch one by one."""
     options = ["--json", "--backend", backend, "--broker", address(embedded_broker)]
+    batch = [kept_event | {"seq": seq} for seq in (8, 9)]
     with running("watch", *options, CASCADE_PROJECT_ID=prefix) as watch:
         eventually_blocking(lambda: watch.lines)
+        new_observer(embedded_broker).publish(f"cascade/telemetry/local/{prefix}/r1/events/@batch", json.dumps(batch))
+        eventually_blocking(lambda: len(watch.lines) >= 3)
         code, _ = watch.ctrl_c()
     assert code == 0
-    assert [json.loads(line) for line in watch.lines] == [kept_event]
+    assert [json.loads(line) for line in watch.lines] == [kept_event, *batch]
 
 
 @pytest.mark.parametrize(
     ("body", "shown"),
     [
         ({"type": "TaskStateEvent", "task_id": "t-1", "state": "RUNNING"}, "RUNNING    t-1"),
+        ({"type": "TaskStateEvent", "task_id": "7f", "task_name": "build", "state": "RUNNING"}, "RUNNING    build 7f"),
+        (
+            {"type": "TaskStateEvent", "task_id": "t-1", "state": "BLOCKED", "metadata": {"reason": "pause global"}},
+            "BLOCKED    t-1  pause global",
+        ),
         ({"type": "LifecycleEvent", "event": "ENGINE_STARTED"}, "ENGINE_STARTED"),
         (
             {"type": "ResourceEvent", "resource_name": "gpu", "action": "ACQUIRE", "current_usage": 2},

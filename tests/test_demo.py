@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import batched
 from cascade.connectors.mqtt.cli.demo.ledger import Ledger
 from cascade.connectors.mqtt.cli.demo.messages import Identity
 from cascade.connectors.mqtt.cli.demo.workflow import library_files, library_root, plan
@@ -33,6 +34,7 @@ FIGURES = [
     "control_latency_ms_p50",
     "paused_s",
     "duration_s",
+    "steering",
 ]
 ENDS = ("COMPLETED", "FAILED", "SKIPPED")
 MODULES = 120
@@ -47,19 +49,21 @@ def when(event: dict[str, Any]) -> float:
     return datetime.fromisoformat(event["ts"]).timestamp()
 
 
-@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize(("qos", "how"), [(0, []), (1, []), (1, ["--batch"])])
 def test_its_figures_are_what_an_independent_observer_counts(
-    backend, on_this_broker, embedded_broker, new_observer, qos
+    backend, on_this_broker, embedded_broker, new_observer, qos, how
 ):
-    observer: Observer = new_observer(embedded_broker, EVENTS)
+    observer: Observer = new_observer(embedded_broker, f"{EVENTS}/#")
     control: Observer = new_observer(embedded_broker, "cascade/constraints/#")
-    done = cascade_mqtt(*on_this_broker, "--json", "--backend", backend, "--qos", qos)
+    done = cascade_mqtt(*on_this_broker, "--json", "--backend", backend, "--qos", qos, *how)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 1
     figures = json.loads(done.stdout)
     assert list(figures) == FIGURES
-    eventually_blocking(lambda: len(observer.seen) >= figures["events_published"])
-    events = [message.json for message in observer.seen]
+    eventually_blocking(lambda: len(batched.events(observer.seen)) >= figures["events_published"])
+    payloads = [event.payload for event in batched.events(observer.seen)]
+    events = [json.loads(payload) if type(payload) is bytes else payload for payload in payloads]
+    assert any(topic.endswith("/@batch") for topic in observer.topics) == bool(how)
 
     # The transport: every event once, numbered without a gap by each of four publishers.
     assert figures["backend"] == backend
@@ -83,17 +87,35 @@ def test_its_figures_are_what_an_independent_observer_counts(
     assert figures["tasks"] == len(ended) == len(plan(files))
     assert Counter(ended.values())["SKIPPED"] == 2 * len(failed)
 
-    # The control: one pause, one resume, nothing retained, and no task started in between.
-    assert [bool(message.payload) for message in control.seen] == [True, False]
-    assert control.seen[0].topic == control.seen[1].topic == GLOBAL
+    # The control, as the events show it: what each process was asked for is what it did.
+    steering = {phase["asked"]: phase for phase in figures["steering"]}
+    assert list(steering) == ["rate_limit", "pause", "concurrency", "resume"]
+    assert steering["rate_limit"]["starts_per_s_max"] <= steering["rate_limit"]["limit"] + 1
+    assert (
+        0 < steering["rate_limit"]["starts"] <= 4 * (1 + steering["rate_limit"]["limit"] * 1.5 * figures["duration_s"])
+    )
+    assert steering["pause"]["starts"] == 0
+    assert steering["pause"]["seconds"] == figures["paused_s"] >= 1.0
+    assert steering["concurrency"]["concurrency_max"] == steering["concurrency"]["limit"]
     starts = sorted(when(event) for event in events if event["body"].get("state") == "RUNNING")
     assert max(later - earlier for earlier, later in pairwise(starts)) >= 1.0
-    assert figures["paused_s"] >= 1.0
+    assert len(starts) >= sum(phase["starts"] for phase in figures["steering"])
+    # It steers its own run, nobody else, and leaves nothing behind.
+    (run_id,) = {event["run_id"] for event in events}
+    scope = f"cascade/constraints/run/{run_id}"
+    assert {message.topic for message in control.seen} == {
+        scope, f"{scope}/@pause", f"{scope}/@rate_limit", f"{scope}/@concurrency",
+    }  # fmt: skip
+    late: Observer = new_observer(embedded_broker, f"{scope}/#")
+    probe = f"{scope}/probe"
+    late.publish(probe)
+    eventually_blocking(lambda: late.topics == [probe])
 
 
-def test_tasks_start_when_what_they_need_has_ended(on_this_broker, embedded_broker, new_observer):
-    observer: Observer = new_observer(embedded_broker, EVENTS)
-    figures = json.loads(cascade_mqtt(*on_this_broker, "--json").stdout)
+def test_tasks_start_when_what_they_need_has_ended(mosquitto_broker, new_observer):
+    observer: Observer = new_observer(mosquitto_broker, EVENTS)
+    broker = f"{mosquitto_broker.host}:{mosquitto_broker.port}"
+    figures = json.loads(cascade_mqtt("demo", "--limit", MODULES, "--broker", broker, "--json").stdout)
     eventually_blocking(lambda: len(observer.seen) >= figures["events_published"])
     started, ended = {}, {}
     for event in (message.json for message in observer.seen):
@@ -120,7 +142,7 @@ def test_it_brings_its_own_broker_and_reports_in_plain_lines(tmp_path):
         assert demo.end() == (0, "")  # and leaves no process behind
     text = "".join(demo.lines)
     assert "\x1b" not in text
-    assert "paused" in text
+    assert all(phase in text for phase in ("20 starts/s", "paused", "2 at a time", "resumed"))
     assert "files that do not parse" in text
     assert "lib2to3/tests/data/bom.py" in text or "tokenizedata/bad_coding.py" in text
     assert " 0 lost, 0 twice" in demo.lines[-1]
@@ -129,14 +151,14 @@ def test_it_brings_its_own_broker_and_reports_in_plain_lines(tmp_path):
 
 @pytest.mark.parametrize("how", ["ctrl_c", "terminate"])
 def test_stopped_in_the_pause_it_lifts_it_and_leaves_no_process(how, on_this_broker, embedded_broker, new_observer):
-    control: Observer = new_observer(embedded_broker, GLOBAL)
+    control: Observer = new_observer(embedded_broker, "cascade/constraints/run/#")
     with running(*on_this_broker) as demo:
-        eventually_blocking(lambda: control.seen)
+        eventually_blocking(lambda: any(topic.endswith("/@pause") for topic in control.topics))
         code, errors = getattr(demo, how)()
     assert code == 1
     assert errors == "cascade-mqtt: stopped before the end\n"
-    eventually_blocking(lambda: len(control.seen) == 2)
-    assert control.payloads[1] == b""
+    # The last word on each topic is that nothing is in force.
+    eventually_blocking(lambda: not any({message.topic: message.payload for message in control.seen}.values()))
 
 
 def test_a_constraint_of_somebody_else_is_left_alone(on_this_broker, embedded_broker, new_observer):
@@ -144,7 +166,7 @@ def test_a_constraint_of_somebody_else_is_left_alone(on_this_broker, embedded_br
     operator.publish(GLOBAL, '{"id":"night","scope":"global","type":"pause"}', retain=True)
     done = cascade_mqtt(*on_this_broker, "--json")
     assert (done.returncode, done.stdout) == (1, "")
-    assert GLOBAL in done.stderr
+    assert "pause on global" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     late: Observer = new_observer(embedded_broker, GLOBAL)
     eventually_blocking(lambda: late.seen)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cascade.connectors.mqtt import BatchOptions
 from cascade.connectors.mqtt.options import FALLBACK_ONLY, Options
 from documents import names_of_tests, quoted, table
 
@@ -90,10 +91,22 @@ def _other_than_default(option: Any) -> str:
     kind = str(FIELDS[option.name].type)
     if kind.startswith("bool"):
         return "no" if FIELDS[option.name].default is True else "yes"
+    if kind.startswith("BatchOptions"):
+        return "on"
     if "IP address" in option.meaning:
         return "127.0.0.7"
     choices = [ast.literal_eval(choice) for choice in quoted(option.range) if choice.startswith('"')]
     return next((choice for choice in choices if choice != FIELDS[option.name].default), "7")
+
+
+def test_the_table_of_a_batch_is_the_real_one():
+    fields = {field.name: field.default for field in dataclasses.fields(BatchOptions)}
+    rows = table(README, "| of `BatchOptions` |")
+    assert [quoted(name)[0] for name, *_ in rows] == list(fields)
+    for (name, default, within, _), real in zip(rows, fields.values(), strict=True):
+        assert ast.literal_eval(quoted(default)[0]) == real
+        for bound in re.findall(r"[\d_]+", within):
+            BatchOptions(**{quoted(name)[0]: int(bound)})
 
 
 def test_the_fallbacks_own_options_are_marked():
@@ -132,8 +145,10 @@ def test_each_promise_names_a_test(head):
 
 
 def test_examples_are_the_files():
+    """Each is shown whole in the README, or named in docs/control.md."""
     shown = re.findall(r"\(examples/(\w+\.py)\):\n\n```python\n(.*?)```", README, re.DOTALL)
-    assert {name for name, _ in shown} == {path.name for path in (TOP / "examples").glob("*.py")}
+    named = re.findall(r"\(\.\./examples/(\w+\.py)\)", (TOP / "docs/control.md").read_text("utf-8"))
+    assert {name for name, _ in shown} | set(named) == {path.name for path in (TOP / "examples").glob("*.py")}
     for name, code in shown:
         source = (TOP / "examples" / name).read_text("utf-8")
         docstring = ast.parse(source).body[0]

@@ -11,7 +11,7 @@ UNLOADED = """
 import sys
 import cascade.connectors.mqtt as mqtt
 mqtt.Message, mqtt.TelemetryPublisher
-loaded = [name for name in ("aiomqtt", "paho", "typer", "rich", "iotcore") if name in sys.modules]
+loaded = [name for name in ("aiomqtt", "paho", "typer", "rich", "iotcore", "backports") if name in sys.modules]
 assert not loaded, loaded
 """
 AGAIN = """

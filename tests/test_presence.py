@@ -63,3 +63,20 @@ async def test_presence_is_told_again_after_an_outage(connected, mosquitto_broke
     await eventually(lambda: [message.json["status"] for message in observer.seen] == ["online", "offline", "online"])
     births = [message.json for message in observer.seen if message.json["status"] == "online"]
     assert births[1]["seq"] > births[0]["seq"]
+
+
+async def test_the_retained_will_says_since_when_the_process_was_there(
+    connected, mosquitto_broker, new_observer, new_proxy, prefix
+):
+    proxy = new_proxy(mosquitto_broker)
+    await connected(proxy, source_id=prefix, presence=True)
+    live = new_observer(mosquitto_broker, f"cascade/status/{prefix}")
+    await eventually(lambda: live.seen)
+    proxy.closing = True
+    proxy.cut()
+    await eventually(lambda: len(live.seen) == 2)
+    late = new_observer(mosquitto_broker, f"cascade/status/{prefix}")
+    await eventually(lambda: late.seen)
+    assert late.seen[0].retain
+    assert late.seen[0].json == {"status": "offline", "since": live.seen[0].json["since"]}
+    late.publish(f"cascade/status/{prefix}", b"", retain=True)

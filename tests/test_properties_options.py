@@ -8,7 +8,7 @@ from typing import Any, get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.connectors.mqtt import options
+from cascade.connectors.mqtt import BatchOptions, options
 from cascade.connectors.mqtt.options import Options
 
 # Python values, and how an operator writes them.
@@ -31,10 +31,19 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "first_connect": st.sampled_from(get_args(options.FirstConnect)),
     "on_full": st.sampled_from(get_args(options.OnFull)),
     "after_fork": st.sampled_from(get_args(options.AfterFork)),
+    "batch": st.builds(
+        BatchOptions,
+        max_events=st.integers(1, 65_535),
+        max_bytes=st.integers(2, 1 << 24),
+        linger=st.floats(0, 60),
+        compression=st.just("zstd"),
+    ),
 }
 
 
 def written(value: Any) -> str:
+    if isinstance(value, BatchOptions):
+        return ", ".join(f"{name}={setting}" for name, setting in dataclasses.asdict(value).items())
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -10,12 +10,25 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from cascade.connectors.mqtt.backends.fallback.events import Events
 from cascade.connectors.mqtt.backends.fallback.inbox import Inbound, Inbox
-from cascade.connectors.mqtt.backends.fallback.session import REFUSED, Session
+from cascade.connectors.mqtt.backends.fallback.rounds import REFUSED
+from cascade.connectors.mqtt.backends.fallback.session import Session
 from cascade.connectors.mqtt.topics import matches
 
 KEEP_ALIVE, TIMEOUT, RETAINED_TIMEOUT = 10.0, 5.0, 1.0
-FILTERS = st.sampled_from(["a", "a/b", "a/#", "+/b", "#", "$share/g/a"])
-TOPICS = st.sampled_from(["a", "a/b", "c/b", "d", "$SYS/b"])
+FILTERS = st.sampled_from(["a", "a/b", "a/#", "+/b", "#", "$share/g/a", "a/@batch", "+/+"])
+TOPICS = st.sampled_from(["a", "a/b", "c/b", "d", "$SYS/b", "a/@batch", "a/b/@batch", "d/@batch"])
+
+
+def filters(inbox: Inbox) -> set[str]:
+    """What is subscribed to for it."""
+    own = inbox.topic_filter
+    return {own} if not inbox.batches or own.endswith(("#", "/@batch")) else {own, f"{own}/@batch"}
+
+
+def wants(inbox: Inbox, topic: str) -> bool:
+    """A batch goes where each of its events would; who did not ask for batches has topics like any other."""
+    own, of_events = inbox.topic_filter, topic.removesuffix("/@batch")
+    return matches(own, of_events if inbox.batches else topic) or (own.endswith("/@batch") and matches(own, topic))
 
 
 class SessionMachine(RuleBasedStateMachine):
@@ -50,7 +63,7 @@ class SessionMachine(RuleBasedStateMachine):
         return packet_id
 
     def subscribe(self, topic_filter: str, qos: int) -> int:
-        assert qos == max(inbox.qos for inbox in self.members.values() if inbox.topic_filter == topic_filter)
+        assert qos == max(inbox.qos for inbox in self.members.values() if topic_filter in filters(inbox))
         self.asking_until = self.now + TIMEOUT + RETAINED_TIMEOUT
         return self.ask(topic_filter, True)
 
@@ -110,13 +123,14 @@ class SessionMachine(RuleBasedStateMachine):
         self.session.disconnected()
         assert not self.leaving, "without a connection nothing is waited for"
 
-    @rule(topic_filter=FILTERS, qos=st.integers(0, 2))
-    def add(self, topic_filter: str, qos: int) -> None:
+    @rule(topic_filter=FILTERS, qos=st.integers(0, 2), batches=st.booleans())
+    def add(self, topic_filter: str, qos: int, batches: bool) -> None:
         inbox = Inbox(
             next(self.ids),
             topic_filter,
             qos,
             "bytes",
+            batches=batches,
             max_bytes=1_000,
             max_messages=None,
             inbound=Inbound(),
@@ -173,7 +187,7 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(topic=TOPICS, payload=st.sampled_from([b"1", b"2"]), retain=st.booleans())
     def publish(self, topic: str, payload: bytes, retain: bool) -> None:
         found = [inbox.subscription for inbox in self.session.route(topic, payload, retain, self.now)]
-        matching = {number for number, inbox in self.members.items() if matches(inbox.topic_filter, topic)}
+        matching = {number for number, inbox in self.members.items() if wants(inbox, topic)}
         assert len(set(found)) == len(found), "each once"
         if retain and self.now < self.asking_until:
             # A SUBSCRIBE may have asked for it, perhaps one of a subscription that has ended.
@@ -227,7 +241,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.tick()
         assert not self.leaving | self.gathering
         assert self.answered == self.members.keys()
-        assert self.held == {inbox.topic_filter for inbox in self.members.values()}
+        assert self.held == {topic_filter for inbox in self.members.values() for topic_filter in filters(inbox)}
 
 
 TestSession = SessionMachine.TestCase

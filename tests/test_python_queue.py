@@ -40,7 +40,7 @@ class Desk:
 
 
 def take(desk: Desk, window: int = 1000, qos_2: int = 20) -> list[Message]:
-    return desk.outbox.take(window, qos_2, CAP * 2)
+    return desk.outbox.take(window, qos_2, CAP * 2, 0.0)
 
 
 @pytest.mark.parametrize("on_full", POLICIES)
@@ -57,7 +57,7 @@ def test_the_account_balances_whatever_happens(on_full, max_events, seed):
                 size = chance.randrange(OVERHEAD + 1, SIZE * 4)
                 desk.add(chance.randrange(3), size=size, protected=chance.random() < 0.2, track=chance.random() < 0.1)
             case 4:
-                batch = desk.outbox.take(chance.randrange(5), chance.randrange(3), chance.randrange(1, SIZE * 6))
+                batch = desk.outbox.take(chance.randrange(5), chance.randrange(3), chance.randrange(1, SIZE * 6), 0.0)
                 writing += sum(message.qos == 0 for message in batch)
                 flying += [message for message in batch if message.qos]
             case 5:

@@ -51,6 +51,7 @@ class Ear:
             topic_filter,
             1,
             "bytes",
+            batches=False,
             max_bytes=1_000,
             max_messages=None,
             inbound=Inbound(),

@@ -72,6 +72,7 @@ impl Config {
                 in_flight: 10,
                 in_flight_qos2: 10,
                 on_full: OnFull::DropOldest,
+                batch: None,
             },
             settings: Settings { keep_alive_ms: 0, ack_timeout_ms: 1000, retained_timeout_ms: 1000 },
         }

@@ -70,7 +70,7 @@ impl<S: Stream> Connection<S> {
             }
             urgent |= linger_until.is_some_and(|until| Instant::now() >= until);
             let control = driver.session.control();
-            let (stopped, wrote) = self.writer.pump(core, control, &self.stream, urgent)?;
+            let (stopped, wrote) = self.writer.pump(core, control, &self.stream, now, urgent)?;
             urgent = false;
             if wrote > 0 {
                 driver.session.sent(now);
@@ -91,7 +91,13 @@ impl<S: Stream> Connection<S> {
                 Stopped::Lingering => linger_until.filter(|_| wrote == 0).or(Some(Instant::now() + LINGER)),
                 _ => None,
             };
-            let deadline = self.deadline(core, driver, reading, linger_until);
+            // The writer looks at batches when it has nothing else.
+            let due = match stopped {
+                Stopped::Idle | Stopped::Lingering => core.outbox.lock().next_due().map(|at| driver.instant(at)),
+                _ => None,
+            };
+            let linger = linger_until.into_iter().chain(due).min();
+            let deadline = self.deadline(core, driver, reading, linger);
             let interest = match (reading, stopped) {
                 (Reading::Unanswerable, _) | (Reading::Paused { .. }, Stopped::Blocked) => Some(Interest::WRITABLE),
                 (Reading::Paused { .. }, _) => None,

@@ -31,7 +31,7 @@ pub enum Command {
 }
 
 /// Why an inbound message was given up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum InboxDrop {
     Full,
@@ -39,10 +39,11 @@ pub enum InboxDrop {
     NotJson,
     TooDeep,
     TooLarge,
+    NotZstd,
 }
 
 impl InboxDrop {
-    pub const NAMES: [&'static str; 5] = ["inbox_full", "not_utf8", "not_json", "too_deep", "too_large"];
+    pub const NAMES: [&'static str; 6] = ["inbox_full", "not_utf8", "not_json", "too_deep", "too_large", "not_zstd"];
 }
 
 #[derive(Clone, Debug, Default)]
@@ -163,10 +164,21 @@ impl Core {
     }
 
     /// Queue one message; its token, 0 unless `track`.
+    #[inline]
     pub fn offer(&self, message: &Message<'_>, track: bool) -> Result<u32, Rejection> {
+        self.offer_by(|outbox| outbox.offer(message, track, clock::now_ms()))
+    }
+
+    /// Queue one event, which may go in a batch.
+    pub fn offer_event(&self, event: &Message<'_>) -> Result<u32, Rejection> {
+        self.offer_by(|outbox| outbox.offer_event(event, clock::now_ms()))
+    }
+
+    #[inline]
+    fn offer_by(&self, offer: impl FnOnce(&mut Outbox) -> Result<(u32, bool), Rejection>) -> Result<u32, Rejection> {
         let (offered, news, crowded_out) = {
             let mut outbox = self.outbox.lock();
-            (outbox.offer(message, track, clock::now_ms()), outbox.has_news(), outbox.is_crowded_out())
+            (offer(&mut outbox), outbox.has_news(), outbox.is_crowded_out())
         };
         if news {
             self.tell_outcomes();

@@ -101,9 +101,9 @@ impl Driver {
         for command in core.take_commands() {
             match command {
                 Command::Subscribe { inbox, filter, qos } => {
-                    let subscription = inbox.subscription;
+                    let (subscription, batches) = (inbox.subscription, inbox.batches);
                     self.inboxes.insert(subscription, inbox);
-                    self.session.subscribe(self.now_ms(), subscription, filter, qos);
+                    self.session.subscribe(self.now_ms(), subscription, filter, qos, batches);
                 }
                 Command::Unsubscribe { subscription } => {
                     self.inboxes.remove(&subscription);
@@ -136,6 +136,10 @@ impl Driver {
                     let given = self.inboxes.get(&subscription).map_or(0, |inbox| inbox.given());
                     Event::Retained { subscription, given }
                 }
+                Notice::BatchesRefused { filter } => Event::Log {
+                    level: Level::Warning,
+                    line: format!("the broker refused {filter}: events in batches do not come"),
+                },
                 Notice::Unanswered { filter } => Event::Log {
                     level: Level::Warning,
                     line: format!("the broker did not answer SUBSCRIBE to {filter}"),

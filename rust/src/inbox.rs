@@ -1,6 +1,7 @@
 //! The control channel: a bounded queue for each subscription, filled by the driver and emptied by
 //! the loop that owns it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,28 +10,52 @@ use crate::wake::Bell;
 
 /// Topic length, payload length, flags: what precedes each message in a queue.
 const HEADER: usize = 9;
+/// In the place of a topic's length: the topic of the message before, which is not there a second time.
+const AS_BEFORE: u32 = u32::MAX;
+/// A flag of messages that came in one with the message before.
+const CONTINUED: u8 = 0x80;
 
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
-    messages: usize,
+    /// Where the last topic lies.
+    topic: Range<usize>,
+    /// Messages since the queue was made.
+    messages: u64,
+    given: Amount,
+    /// What the consumer had read when that was last looked at: it has read as much, or more.
+    read: Amount,
     /// The consumer found nothing and waits to be woken.
     armed: bool,
     /// The driver waits for room.
     full: bool,
 }
 
+/// Packets that brought messages, and their bytes, since the queue was made; a batch is one.
+#[derive(Clone, Copy, Default)]
+struct Amount {
+    bytes: u64,
+    packets: u64,
+}
+
+/// What the consumer alone writes, for each message: where the driver does not look each time, and shares no cache line.
+#[derive(Default)]
+#[repr(align(128))]
+struct Read {
+    bytes: AtomicU64,
+    packets: AtomicU64,
+    messages: AtomicU64,
+}
+
 /// One subscription's queue. Bytes swapped out to the consumer still count until they are read.
 pub struct Inbox {
     pub subscription: u32,
+    /// Whether it takes batches as the messages that they hold.
+    pub batches: bool,
     max_bytes: usize,
     max_messages: usize,
     queue: Mutex<Queue>,
-    /// Bytes and messages in the consumer's hands.
-    out_bytes: AtomicU64,
-    out_messages: AtomicU64,
-    given: AtomicU64,
-    read: AtomicU64,
+    read: Read,
     bell: Arc<Bell>,
 }
 
@@ -39,6 +64,8 @@ pub struct Inbox {
 pub struct Batch {
     bytes: Vec<u8>,
     position: usize,
+    /// Of the message before.
+    topic: String,
 }
 
 /// One message as it lies in a batch.
@@ -49,16 +76,14 @@ pub struct Message<'a> {
 }
 
 impl Inbox {
-    pub fn new(subscription: u32, max_bytes: usize, max_messages: usize, bell: Arc<Bell>) -> Self {
+    pub fn new(subscription: u32, batches: bool, max_bytes: usize, max_messages: usize, bell: Arc<Bell>) -> Self {
         Self {
             subscription,
+            batches,
             max_bytes,
             max_messages,
             queue: Mutex::new(Queue { armed: true, ..Queue::default() }),
-            out_bytes: AtomicU64::new(0),
-            out_messages: AtomicU64::new(0),
-            given: AtomicU64::new(0),
-            read: AtomicU64::new(0),
+            read: Read::default(),
             bell,
         }
     }
@@ -66,24 +91,25 @@ impl Inbox {
     /// Whether a message of this size has to wait. An empty queue takes any one message.
     pub fn is_full(&self, size: usize) -> bool {
         let mut queue = self.queue.lock();
-        let (bytes, messages) = self.held(&queue);
-        queue.full = messages > 0 && (bytes + size > self.max_bytes || messages >= self.max_messages);
+        let is_full = |(bytes, packets)| packets > 0 && (bytes + size > self.max_bytes || packets >= self.max_messages);
+        // Mostly there is room even if nothing has been read since it was last looked.
+        queue.full = is_full(queue.held()) && is_full(self.held(&mut queue));
         queue.full
     }
 
     /// Whether at most half of what is allowed is left; if not, the driver waits for that.
     pub fn has_drained(&self) -> bool {
         let mut queue = self.queue.lock();
-        let (bytes, messages) = self.held(&queue);
-        queue.full = bytes > self.max_bytes / 2 || messages > self.max_messages / 2;
+        let (bytes, packets) = self.held(&mut queue);
+        queue.full = bytes > self.max_bytes / 2 || packets > self.max_messages / 2;
         !queue.full
     }
 
-    /// Bytes and messages not yet read.
-    fn held(&self, queue: &Queue) -> (usize, usize) {
-        let bytes = queue.bytes.len() + self.out_bytes.load(Ordering::Relaxed) as usize;
-        let messages = queue.messages + self.out_messages.load(Ordering::Relaxed) as usize;
-        (bytes, messages)
+    /// Bytes and packets not yet read.
+    fn held(&self, queue: &mut Queue) -> (usize, usize) {
+        let Read { bytes, packets, .. } = &self.read;
+        queue.read = Amount { bytes: bytes.load(Ordering::Relaxed), packets: packets.load(Ordering::Relaxed) };
+        queue.held()
     }
 
     /// Whether more than twice what is allowed has gathered: QoS 1 that was taken although full.
@@ -93,47 +119,61 @@ impl Inbox {
     }
 
     pub fn push(&self, topic: &str, payload: &[u8], flags: u8) {
+        self.push_batch(topic, std::iter::once(payload), flags);
+    }
+
+    /// Messages that came in one.
+    pub fn push_batch<'a>(&self, topic: &str, payloads: impl ExactSizeIterator<Item = &'a [u8]>, flags: u8) {
+        if payloads.len() == 0 {
+            return;
+        }
         let wake = {
             let mut queue = self.queue.lock();
-            queue.bytes.reserve(HEADER + topic.len() + payload.len());
-            queue.bytes.extend_from_slice(&(topic.len() as u32).to_le_bytes());
-            queue.bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-            queue.bytes.push(flags);
-            queue.bytes.extend_from_slice(topic.as_bytes());
-            queue.bytes.extend_from_slice(payload);
-            queue.messages += 1;
+            let mut flags = flags;
+            for payload in payloads {
+                queue.append(topic, payload, flags);
+                flags |= CONTINUED;
+            }
+            queue.given.packets += 1;
             std::mem::take(&mut queue.armed)
         };
-        self.given.fetch_add(1, Ordering::Relaxed);
         if wake {
             self.ring();
         }
     }
 
     /// The next message, copied nowhere: `read` gets it while it lies in the batch. None: nothing
-    /// waits, and the next push rings.
+    /// waits, and the next push rings. Only one at a time may take from an inbox.
     pub fn next<T>(&self, batch: &mut Batch, read: impl FnOnce(Message<'_>) -> T) -> Option<T> {
         if batch.position == batch.bytes.len() && !self.swap(batch) {
             return None;
         }
-        let start = batch.position;
-        let word = |at: usize| {
-            let bytes = &batch.bytes[start + at..start + at + 4];
-            u32::from_le_bytes(bytes.try_into().expect("four bytes")) as usize
-        };
-        let (topic, payload) = (word(0), word(4));
-        let body = start + HEADER;
-        let end = body + topic + payload;
-        batch.position = end;
-        self.out_bytes.fetch_sub((end - start) as u64, Ordering::Relaxed);
-        self.out_messages.fetch_sub(1, Ordering::Relaxed);
-        self.read.fetch_add(1, Ordering::Relaxed);
-        let topic_bytes = &batch.bytes[body..body + topic];
-        Some(read(Message {
-            topic: std::str::from_utf8(topic_bytes).unwrap_or_default(),
-            payload: &batch.bytes[body + topic..end],
-            flags: batch.bytes[start + 8],
-        }))
+        let Batch { bytes, position, topic } = batch;
+        let (header, rest) = bytes[*position..].split_first_chunk::<HEADER>()?;
+        let [size @ .., flags] = *header;
+        let size = u64::from_le_bytes(size);
+        let (topic_size, payload) = (size as u32, (size >> 32) as usize);
+        let mut rest = rest;
+        if topic_size != AS_BEFORE {
+            let (fresh, payload) = rest.split_at(topic_size as usize);
+            topic.clear();
+            topic.push_str(std::str::from_utf8(fresh).unwrap_or_default());
+            rest = payload;
+        }
+        let payload = &rest[..payload];
+        let end = bytes.len() - rest.len() + payload.len();
+        self.note_read((end - *position) as u64, u64::from(flags & CONTINUED == 0));
+        *position = end;
+        Some(read(Message { topic, payload, flags: flags & !CONTINUED }))
+    }
+
+    fn note_read(&self, size: u64, begun: u64) {
+        let Read { bytes, packets, messages } = &self.read;
+        // Nobody else writes them.
+        let add = |count: &AtomicU64, more| count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        add(bytes, size);
+        add(packets, begun);
+        add(messages, 1);
     }
 
     /// Wake the consumer, who stopped before it found nothing.
@@ -146,17 +186,16 @@ impl Inbox {
         batch.position = 0;
         let (some, room) = {
             let mut queue = self.queue.lock();
-            let some = queue.messages > 0;
+            let some = !queue.bytes.is_empty();
             if some {
                 std::mem::swap(&mut queue.bytes, &mut batch.bytes);
-                self.out_bytes.store(batch.bytes.len() as u64, Ordering::Relaxed);
-                self.out_messages.store(std::mem::take(&mut queue.messages) as u64, Ordering::Relaxed);
             } else {
                 queue.armed = true;
                 // An idle subscription holds no buffers.
                 queue.bytes = Vec::new();
-                batch.bytes = Vec::new();
+                *batch = Batch::default();
             }
+            queue.topic = 0..0;
             (some, std::mem::take(&mut queue.full))
         };
         if room {
@@ -167,11 +206,35 @@ impl Inbox {
 
     /// Messages handed to this queue since it was made.
     pub fn given(&self) -> u64 {
-        self.given.load(Ordering::Relaxed)
+        self.queue.lock().messages
     }
 
     /// Messages that its consumer has read: what shows that it makes progress.
     pub fn read(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
+        self.read.messages.load(Ordering::Relaxed)
+    }
+}
+
+impl Queue {
+    /// Bytes and packets not yet read, as far as is known.
+    fn held(&self) -> (usize, usize) {
+        ((self.given.bytes - self.read.bytes) as usize, (self.given.packets - self.read.packets) as usize)
+    }
+
+    fn append(&mut self, topic: &str, payload: &[u8], flags: u8) {
+        let start = self.bytes.len();
+        let known = !self.topic.is_empty() && self.bytes[self.topic.clone()] == *topic.as_bytes();
+        let topic_size = if known { AS_BEFORE } else { topic.len() as u32 };
+        self.bytes.reserve(HEADER + topic.len() + payload.len());
+        self.bytes.extend_from_slice(&topic_size.to_le_bytes());
+        self.bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        self.bytes.push(flags);
+        if !known {
+            self.topic = start + HEADER..start + HEADER + topic.len();
+            self.bytes.extend_from_slice(topic.as_bytes());
+        }
+        self.bytes.extend_from_slice(payload);
+        self.messages += 1;
+        self.given.bytes += (self.bytes.len() - start) as u64;
     }
 }

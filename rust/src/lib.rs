@@ -7,7 +7,9 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod backoff;
+pub mod batch;
 pub mod clock;
+pub mod compression;
 pub mod config;
 mod connection;
 pub mod core;

@@ -6,10 +6,10 @@
 mod incoming;
 mod outgoing;
 
-pub use incoming::{Incoming, Malformed, Publish, parse};
+pub use incoming::{Incoming, Malformed, Publish, parse, parse_after};
 pub use outgoing::{
-    Connect, FieldTooLong, WillMessage, connect, disconnect, patch, payload_len, pingreq, puback, pubcomp, publish,
-    publish_size, pubrec, pubrel, qos, subscribe, topic_of, unsubscribe,
+    Connect, FieldTooLong, WillMessage, begin_publish, connect, disconnect, end_publish, patch, payload_of, pingreq,
+    puback, pubcomp, publish, publish_size, pubrec, pubrel, qos, subscribe, topic_of, unsubscribe,
 };
 
 /// The largest remaining length that four bytes can say (MQTT 3.1.1 section 2.2.3).

@@ -1,16 +1,19 @@
 //! What comes in: framing, acknowledgements, and messages on their way to the subscriptions.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::batch::Batch;
 use crate::core::{Core, InboxDrop};
 use crate::error::Ended;
+use crate::events::{Event, Level};
 use crate::inbox::Inbox;
 use crate::outbox::{Ack, Mismatch};
 use crate::packet::{self, Incoming, Publish};
 use crate::session::{IdSet, Session};
+use crate::topic;
 use crate::transport::Stream;
 
 const READ_BYTES: usize = 64 * 1024;
@@ -21,7 +24,8 @@ const LOCKED_ACKS: usize = 64;
 /// A consumer that reads nothing for so long while its queue is full is stuck.
 const STUCK_MS: u64 = 250;
 
-pub type Inboxes = HashMap<u32, Arc<Inbox>>;
+/// Few, and looked up for each message: a tree of one node is faster than a hash.
+pub type Inboxes = BTreeMap<u32, Arc<Inbox>>;
 
 /// The wait for room in a queue.
 struct Stall {
@@ -48,11 +52,15 @@ pub enum Reading {
 pub struct Reader {
     input: Vec<u8>,
     targets: Vec<u32>,
+    /// The message as a batch, where a target takes it apart.
+    batch: Batch,
     /// The message that reading paused at has its targets: asked again, the session would take it for a copy.
     routed: bool,
     acknowledged: Vec<(Ack, u16)>,
     stall: Option<Stall>,
     stuck: HashSet<u32>,
+    /// Subscriptions whose last message was a batch that was refused: said once in a run of them.
+    complained: HashSet<u32>,
     /// Deliveries that are acknowledged when no subscription is stuck any more, in order: QoS and identifier.
     withheld: VecDeque<(u8, u16)>,
     /// Those of QoS 2 among them: however often such a message is repeated, it is answered once.
@@ -91,6 +99,7 @@ impl Reader {
                     if self.input.is_empty() {
                         // An idle connection holds no buffer.
                         self.input = Vec::new();
+                        self.batch = Batch::default();
                     }
                     return Ok(Reading::Dry);
                 }
@@ -109,14 +118,20 @@ impl Reader {
     ) -> Result<Option<u64>, Ended> {
         let input = std::mem::take(&mut self.input);
         let mut position = 0;
+        let mut topic = "";
         let outcome = loop {
-            match packet::parse(&input[position..], core.config.max_inbound_bytes) {
+            match packet::parse_after(topic, &input[position..], core.config.max_inbound_bytes) {
                 Ok(None) => break Ok(None),
                 Err(malformed) => break Err(malformed.into()),
-                Ok(Some((packet, used))) => match self.handle(now, core, session, inboxes, packet) {
-                    Ok(None) => position += used,
-                    paused_or_ended => break paused_or_ended,
-                },
+                Ok(Some((packet, used))) => {
+                    if let Incoming::Publish(publish) = &packet {
+                        topic = publish.topic;
+                    }
+                    match self.handle(now, core, session, inboxes, packet) {
+                        Ok(None) => position += used,
+                        paused_or_ended => break paused_or_ended,
+                    }
+                }
             }
         };
         self.input = input;
@@ -178,7 +193,15 @@ impl Reader {
         if !self.routed {
             session.route(now, publish, &mut self.targets);
         }
-        let size = publish.topic.len() + publish.payload.len();
+        let batch_of = topic::of_batch(publish.topic)
+            .filter(|_| self.targets.iter().filter_map(|target| inboxes.get(target)).any(|inbox| inbox.batches));
+        let mut size = publish.topic.len() + publish.payload.len();
+        if batch_of.is_some() {
+            if !self.routed {
+                self.read_batch(core, inboxes, publish);
+            }
+            size = size.max(publish.topic.len() + self.batch.len(publish.payload));
+        }
         let targets = std::mem::take(&mut self.targets);
         let full = targets.iter().filter_map(|target| inboxes.get(target)).find(|inbox| inbox.is_full(size));
         let pause = full.and_then(|inbox| self.stalled(now, inbox));
@@ -197,8 +220,19 @@ impl Reader {
                     core.count_inbox_drop(InboxDrop::Full);
                     continue;
                 }
-                inbox.push(publish.topic, publish.payload, flags);
-                core.received.fetch_add(1, Ordering::Relaxed);
+                let mut count = 1;
+                match batch_of.filter(|_| inbox.batches) {
+                    Some(topic) => {
+                        let events = self.batch.elements(publish.payload);
+                        count = events.len() as u64;
+                        inbox.push_batch(topic, events, flags);
+                    }
+                    None => inbox.push(publish.topic, publish.payload, flags),
+                }
+                core.received.fetch_add(count, Ordering::Relaxed);
+                if !self.complained.is_empty() {
+                    self.complained.remove(&inbox.subscription);
+                }
             }
             if publish.qos == 2 {
                 session.opened(publish.packet_id);
@@ -207,7 +241,34 @@ impl Reader {
         }
         self.targets = targets;
         self.routed = pause.is_some();
+        if batch_of.is_some() && !self.routed {
+            self.batch.forget();
+        }
         Ok(pause)
+    }
+
+    /// Take a batch apart. Where it is none, those who would have had its messages are no targets of it.
+    fn read_batch(&mut self, core: &Core, inboxes: &Inboxes, publish: &Publish<'_>) {
+        let Err(reason) = self.batch.read(publish.payload, core.config.max_inbound_bytes) else { return };
+        let mut said = true;
+        self.targets.retain(|target| {
+            let refuses = inboxes.get(target).is_some_and(|inbox| inbox.batches);
+            if refuses {
+                core.count_inbox_drop(reason);
+                said &= !self.complained.insert(*target);
+            }
+            !refuses
+        });
+        if !said {
+            let why = match reason {
+                InboxDrop::TooDeep => "is nested too deep",
+                InboxDrop::TooLarge => "is over max_inbound_bytes",
+                InboxDrop::NotZstd => "is not zstd",
+                _ => "is not a JSON array",
+            };
+            let line = format!("a batch on {} was dropped: it {why}", publish.topic);
+            core.events.push(Event::Log { level: Level::Warning, line });
+        }
     }
 
     /// PUBACK or PUBREC, in the order of the messages (MQTT 3.1.1 section 4.6).
@@ -285,7 +346,7 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::inbox::Batch;
+    use crate::inbox::Batch as Taken;
 
     /// One connection after another, to a subscription with room for one message.
     struct Receiver {
@@ -293,20 +354,21 @@ mod tests {
         session: Session,
         core: Arc<Core>,
         inbox: Arc<Inbox>,
-        batch: Batch,
+        batch: Taken,
         now: u64,
     }
 
     impl Receiver {
         fn new(filter: &str) -> Self {
             let config = Config::for_tests(1);
-            let inbox = Arc::new(Inbox::new(1, config.max_inbox_bytes, config.max_inbox_messages, Arc::default()));
+            let inbox =
+                Arc::new(Inbox::new(1, false, config.max_inbox_bytes, config.max_inbox_messages, Arc::default()));
             let mut session = Session::new(config.settings.clone());
             session.connected(0, false);
-            session.subscribe(0, 1, filter.into(), 0);
+            session.subscribe(0, 1, filter.into(), 0, false);
             session.control().clear();
             let reader = Reader::new(Vec::new());
-            Self { reader, session, core: Core::new(config), inbox, batch: Batch::default(), now: 0 }
+            Self { reader, session, core: Core::new(config), inbox, batch: Taken::default(), now: 0 }
         }
 
         fn publish(&mut self, topic: &str, qos: u8, id: u16, dup: bool) {

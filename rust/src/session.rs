@@ -43,6 +43,10 @@ pub enum Notice {
     Unsubscribed {
         subscription: u32,
     },
+    /// The filter of batches beside a subscription's own.
+    BatchesRefused {
+        filter: String,
+    },
     /// The broker did not answer a SUBSCRIBE.
     Unanswered {
         filter: String,
@@ -63,6 +67,37 @@ struct Member {
     subscription: u32,
     filter: String,
     qos: u8,
+    /// Whether it takes batches apart.
+    batches: bool,
+    /// The filter of batches that its own does not match.
+    batch_filter: Option<String>,
+}
+
+impl Member {
+    fn new(subscription: u32, filter: String, qos: u8, batches: bool) -> Self {
+        let has_them = filter.ends_with('#') || filter.ends_with(topic::BATCH);
+        let others = batches && !has_them && filter.len() + topic::BATCH.len() <= topic::MAX_BYTES;
+        let batch_filter = others.then(|| format!("{filter}{}", topic::BATCH));
+        Self { subscription, filter, qos, batches, batch_filter }
+    }
+
+    /// What is subscribed to for it: the filter of batches first, so that who is told of the other has both.
+    fn filters(&self) -> impl Iterator<Item = &str> {
+        self.batch_filter.iter().chain([&self.filter]).map(String::as_str)
+    }
+
+    fn has(&self, filter: &str) -> bool {
+        self.filters().any(|own| own == filter)
+    }
+
+    /// `of`: the topic of the events where this is a topic of batches.
+    fn wants(&self, topic: &str, of: Option<&str>) -> bool {
+        match of.filter(|_| self.batches) {
+            // `a/+` matches `a/@batch`, which holds events of `a`.
+            Some(of) if !self.filter.ends_with(topic::BATCH) => topic::matches(&self.filter, of),
+            _ => topic::matches(&self.filter, topic),
+        }
+    }
 }
 
 /// An UNSUBSCRIBE without its answer.
@@ -74,10 +109,19 @@ struct Leaving {
     sent_ms: u64,
 }
 
+/// The topic that was routed last, most often that of the next message too, and the subscriptions that match it.
+#[derive(Debug, Default)]
+struct Route {
+    topic: String,
+    matching: Vec<u32>,
+}
+
 #[derive(Debug)]
 pub struct Session {
     settings: Settings,
     members: Vec<Member>,
+    /// Forgotten when the members change.
+    route: Route,
     /// Filters that the broker may hold for this session.
     known: BTreeSet<String>,
     requests: Requests,
@@ -96,6 +140,7 @@ impl Session {
         Self {
             settings,
             members: Vec::new(),
+            route: Route::default(),
             known: BTreeSet::new(),
             requests: Requests::default(),
             rounds: Vec::new(),
@@ -118,9 +163,9 @@ impl Session {
             self.known.clear();
         }
         let mut filters: Vec<&str> = Vec::new();
-        for member in &self.members {
-            if !filters.contains(&member.filter.as_str()) {
-                filters.push(&member.filter);
+        for filter in self.members.iter().flat_map(Member::filters) {
+            if !filters.contains(&filter) {
+                filters.push(filter);
             }
         }
         for filter in self.known.iter().filter(|known| !filters.contains(&known.as_str())) {
@@ -152,10 +197,16 @@ impl Session {
         self.notices.extend(gone.into_iter().map(|subscription| Notice::Unsubscribed { subscription }));
     }
 
-    pub fn subscribe(&mut self, now: u64, subscription: u32, filter: String, qos: u8) {
-        self.members.push(Member { subscription, filter: filter.clone(), qos });
+    pub fn subscribe(&mut self, now: u64, subscription: u32, filter: String, qos: u8, batches: bool) {
+        self.route = Route::default();
+        let member = Member::new(subscription, filter, qos, batches);
         if self.connected {
-            self.requests.push(Request::Subscribe { filter, members: vec![subscription] });
+            for filter in member.filters() {
+                self.requests.push(Request::Subscribe { filter: filter.to_owned(), members: vec![subscription] });
+            }
+        }
+        self.members.push(member);
+        if self.connected {
             self.send_requests(now);
         }
     }
@@ -164,18 +215,25 @@ impl Session {
         let Some(place) = self.members.iter().position(|member| member.subscription == subscription) else {
             return;
         };
-        let filter = self.members.remove(place).filter;
+        self.route = Route::default();
+        let left = self.members.remove(place);
         for round in &mut self.rounds {
             round.members.retain(|member| *member != subscription);
         }
         self.requests.leave(subscription);
-        let last = self.members.iter().all(|member| member.filter != filter);
-        if self.connected && last && self.known.contains(&filter) {
-            self.requests.push(Request::Unsubscribe { filter, subscription: Some(subscription) });
-            self.send_requests(now);
-        } else {
+        let is_over =
+            |filter: &&str| self.known.contains(*filter) && !self.members.iter().any(|member| member.has(filter));
+        let mut over = left.filters().filter(is_over).peekable();
+        if !self.connected || over.peek().is_none() {
             self.notices.push(Notice::Unsubscribed { subscription });
+            return;
         }
+        while let Some(filter) = over.next() {
+            // It is told of once, by the last answer.
+            let subscription = over.peek().is_none().then_some(subscription);
+            self.requests.push(Request::Unsubscribe { filter: filter.to_owned(), subscription });
+        }
+        self.send_requests(now);
     }
 
     /// The subscriptions that a message goes to, each once.
@@ -184,20 +242,29 @@ impl Session {
     /// where one of ours is waiting for such messages, only those who asked get it, and once.
     pub fn route(&mut self, now: u64, message: &Publish<'_>, targets: &mut Vec<u32>) {
         targets.clear();
+        let of = topic::of_batch(message.topic);
+        let wanting = || self.members.iter().filter(|member| member.wants(message.topic, of));
         let mut asked = false;
         if message.retain {
             for round in self.rounds.iter_mut().filter(|round| topic::matches(&round.filter, message.topic)) {
                 asked = true;
                 round.last_retained_ms = now;
                 if round.is_new(message) {
-                    targets.extend(&round.members);
+                    let members = wanting().map(|member| member.subscription);
+                    targets.extend(members.filter(|member| round.members.contains(member)));
                 }
             }
         }
-        if !asked {
-            let matching = self.members.iter().filter(|member| topic::matches(&member.filter, message.topic));
-            targets.extend(matching.map(|member| member.subscription));
+        if asked {
+            return;
         }
+        if self.route.topic != message.topic {
+            self.route.topic.replace_range(.., message.topic);
+            let matching = wanting().map(|member| member.subscription);
+            self.route.matching.clear();
+            self.route.matching.extend(matching);
+        }
+        targets.extend_from_slice(&self.route.matching);
     }
 
     pub fn suback(&mut self, now: u64, packet_id: u16, codes: &[u8]) -> Result<(), Violation> {
@@ -209,11 +276,13 @@ impl Session {
         };
         let round = &mut self.rounds[place];
         round.granted_ms = Some(now);
-        for &subscription in &round.members {
-            self.notices.push(Notice::Subscribed { subscription, code });
-        }
+        let told = told_by(&self.members, round);
+        self.notices.extend(told.iter().map(|&subscription| Notice::Subscribed { subscription, code }));
         if code == REFUSED {
-            self.rounds.remove(place);
+            let refused = self.rounds.remove(place);
+            if told.is_empty() && !refused.members.is_empty() {
+                self.notices.push(Notice::BatchesRefused { filter: refused.filter });
+            }
         }
         self.requests.answered(packet_id);
         self.send_requests(now);
@@ -345,16 +414,17 @@ impl Session {
 
     fn finish_rounds(&mut self, now: u64) {
         let Settings { retained_timeout_ms, ack_timeout_ms, .. } = self.settings;
-        let (notices, requests) = (&mut self.notices, &mut self.requests);
+        let (notices, requests, members) = (&mut self.notices, &mut self.requests, &self.members);
         self.rounds.retain(|round| match round.done_at(retained_timeout_ms) {
             Some(at) if now >= at => {
-                notices.extend(round.members.iter().map(|&subscription| Notice::Retained { subscription }));
+                let told = told_by(members, round).into_iter();
+                notices.extend(told.map(|subscription| Notice::Retained { subscription }));
                 false
             }
             None if now >= round.sent_ms + ack_timeout_ms => {
                 notices.push(Notice::Unanswered { filter: round.filter.clone() });
-                let refused = |&subscription| Notice::Subscribed { subscription, code: REFUSED };
-                notices.extend(round.members.iter().map(refused));
+                let refused = |subscription| Notice::Subscribed { subscription, code: REFUSED };
+                notices.extend(told_by(members, round).into_iter().map(refused));
                 requests.answered(round.packet_id);
                 false
             }
@@ -372,7 +442,7 @@ impl Session {
     }
 
     fn members_of(&self, filter: &str) -> Vec<u32> {
-        self.members.iter().filter(|member| member.filter == filter).map(|member| member.subscription).collect()
+        self.members.iter().filter(|member| member.has(filter)).map(|member| member.subscription).collect()
     }
 
     /// Send what waits for an identifier, as far as there are any, and a PINGREQ behind each run of SUBSCRIBEs.
@@ -381,7 +451,7 @@ impl Session {
         while let Some((packet_id, request)) = self.requests.next() {
             match request {
                 Request::Subscribe { filter, members } => {
-                    let of_filter = self.members.iter().filter(|member| member.filter == filter);
+                    let of_filter = self.members.iter().filter(|member| member.has(&filter));
                     let qos = of_filter.map(|member| member.qos).max().unwrap_or(0);
                     packet::subscribe(&mut self.control, packet_id, &filter, qos);
                     self.known.insert(filter.clone());
@@ -399,4 +469,10 @@ impl Session {
             self.ping(now);
         }
     }
+}
+
+/// Who is told what becomes of a SUBSCRIBE: those of whom it is not the filter of batches alone.
+fn told_by(members: &[Member], round: &Round) -> Vec<u32> {
+    let is_told = |member: &&Member| member.filter == round.filter && round.members.contains(&member.subscription);
+    members.iter().filter(is_told).map(|member| member.subscription).collect()
 }

@@ -5,6 +5,9 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use memchr::{memchr, memchr2, memchr3};
 
+/// What the topic of a batch has behind that of its events.
+pub const BATCH: &str = "/@batch";
+
 /// What a two-byte length can say (MQTT 3.1.1 section 1.5.3).
 pub const MAX_BYTES: usize = 65_535;
 
@@ -36,6 +39,11 @@ impl Display for TopicError {
 }
 
 impl Error for TopicError {}
+
+/// The topic of the events in the batches on this topic, if it is one of batches.
+pub fn of_batch(topic: &str) -> Option<&str> {
+    topic.strip_suffix(BATCH).filter(|topic| !topic.is_empty())
+}
 
 /// Whether a message can be published to `topic`, which is UTF-8 (MQTT 3.1.1 section 4.7).
 #[inline]

@@ -3,8 +3,9 @@
 
 use std::io;
 
+use crate::compression;
 use crate::core::Core;
-use crate::outbox::{Outbox, Pending, Segment, Span};
+use crate::outbox::{Pending, Segment, Span};
 use crate::transport::Stream;
 
 /// No connector writes more than this in one turn of the I/O thread.
@@ -46,6 +47,7 @@ impl Writer {
         core: &Core,
         control: &mut Vec<u8>,
         stream: &impl Stream,
+        now_ms: u64,
         mut urgent: bool,
     ) -> io::Result<(Stopped, usize)> {
         let mut total = 0;
@@ -54,7 +56,7 @@ impl Writer {
                 return Ok((Stopped::TurnOver, total));
             }
             if self.current.is_none() && control.is_empty() {
-                if let Some(stopped) = self.take_next(core, urgent) {
+                if let Some(stopped) = self.take_next(core, now_ms, urgent) {
                     return Ok((stopped, total));
                 }
                 urgent = false;
@@ -83,9 +85,8 @@ impl Writer {
         }
     }
 
-    fn take_next(&mut self, core: &Core, urgent: bool) -> Option<Stopped> {
-        let mut outbox = core.outbox.lock();
-        match outbox.pending() {
+    fn take_next(&mut self, core: &Core, now_ms: u64, urgent: bool) -> Option<Stopped> {
+        match core.outbox.lock().pending(now_ms) {
             Pending::Nothing => return Some(Stopped::Idle),
             Pending::Little if !urgent => return Some(Stopped::Lingering),
             _ => {}
@@ -94,7 +95,7 @@ impl Writer {
         self.tracked_last = !self.tracked_last;
         let first = if self.tracked_last { take_tracked } else { take_telemetry };
         let second = if self.tracked_last { take_telemetry } else { take_tracked };
-        let Some((current, position)) = first(&mut outbox).or_else(|| second(&mut outbox)) else {
+        let Some((current, position)) = first(core).or_else(|| second(core)) else {
             return Some(Stopped::Idle);
         };
         self.current = Some(current);
@@ -145,15 +146,26 @@ impl Writer {
     }
 }
 
-fn take_telemetry(outbox: &mut Outbox) -> Option<(Current, usize)> {
-    outbox.take_telemetry().map(|segment| (Current::Telemetry(segment), 0))
+fn take_telemetry(core: &Core) -> Option<(Current, usize)> {
+    let mut segment = core.outbox.lock().take_telemetry()?;
+    if core.config.limits.compresses() {
+        segment.pack(compression::shorten);
+    }
+    Some((Current::Telemetry(segment), 0))
 }
 
-fn take_tracked(outbox: &mut Outbox) -> Option<(Current, usize)> {
-    outbox.take_acknowledged().map(|span| {
-        let start = span.start;
-        (Current::Tracked(span), start)
-    })
+fn take_tracked(core: &Core) -> Option<(Current, usize)> {
+    // Compressed before it has its first identifier: what is sent again is the same bytes.
+    if core.config.limits.compresses() {
+        let unsent = core.outbox.lock().take_unsent();
+        if let Some(mut segment) = unsent {
+            segment.pack(compression::shorten);
+            core.outbox.lock().begin(segment);
+        }
+    }
+    let span = core.outbox.lock().take_acknowledged()?;
+    let start = span.start;
+    Some((Current::Tracked(span), start))
 }
 
 impl Current {

@@ -36,7 +36,7 @@ fn opened(queued_bytes: usize, in_flight: usize) -> Outbox {
 }
 
 fn opened_for(queued_bytes: usize, in_flight: usize, on_full: OnFull) -> Outbox {
-    let limits = Limits { queued_bytes, queued_events: None, in_flight, in_flight_qos2: 65_000, on_full };
+    let limits = Limits { queued_bytes, queued_events: None, in_flight, in_flight_qos2: 65_000, on_full, batch: None };
     let mut outbox = Outbox::new(limits);
     outbox.open();
     outbox

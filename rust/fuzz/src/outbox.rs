@@ -13,7 +13,7 @@ mod queue;
 #[path = "../../tests/outbox/steps.rs"]
 mod steps;
 
-use cascade_mqtt_core::outbox::{Limits, OnFull};
+use cascade_mqtt_core::outbox::{Batching, Limits, OnFull};
 use decisions::Decisions;
 use dice::Dice;
 use libfuzzer_sys::fuzz_target;
@@ -27,6 +27,12 @@ fuzz_target!(|data: &[u8]| {
         in_flight: [1, 7, 300][dice.below(3)],
         in_flight_qos2: [1, 3, 20][dice.below(3)],
         on_full: [OnFull::DropOldest, OnFull::DropNewest, OnFull::Wait][dice.below(3)],
+        batch: dice.coin().then(|| Batching {
+            events: [1, 3, 20][dice.below(3)],
+            bytes: [2, 500, 5_000][dice.below(3)],
+            linger_ms: 5,
+            compress: dice.coin(),
+        }),
     };
     let mut model = Model::new(dice, limits);
     while !model.dice.is_over() {

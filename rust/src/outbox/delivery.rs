@@ -12,19 +12,24 @@ impl Outbox {
         if self.poison.is_probing() {
             return None;
         }
-        let mut segment = self.lanes[0].pop()?;
+        self.take(0)
+    }
+
+    fn take(&mut self, which: usize) -> Option<Segment> {
+        let room = self.spare(false, self.budget(false));
+        let mut segment = self.lanes[which].pop(room, &mut self.next_number)?;
         if segment.has_dead() {
             segment.compact();
         }
         let oldest = segment.entries.first().map_or(0, |entry| entry.born_ms);
-        self.hand = Some((segment.number, segment.live as usize, segment.allocated(), oldest));
+        self.hand = Some((segment.number, segment.events as usize, segment.allocated(), oldest));
         Some(segment)
     }
 
     /// The whole segment is with the operating system.
     pub fn written(&mut self, segment: Segment) {
         self.hand = None;
-        self.counters.written += u64::from(segment.live);
+        self.counters.written += u64::from(segment.events);
         segment.recycle();
         self.settle();
     }
@@ -33,10 +38,11 @@ impl Outbox {
     pub fn give_back(&mut self, mut segment: Segment, position: usize) {
         self.hand = None;
         let done = segment.entries.partition_point(|entry| (entry.offset + entry.len) as usize <= position);
+        let before = segment.events;
         for index in 0..done {
             segment.kill(index);
         }
-        self.counters.written += done as u64;
+        self.counters.written += u64::from(before - segment.events);
         if segment.entries.get(done).is_some_and(|entry| (entry.offset as usize) < position) {
             // It keeps its place at the head of its lane.
             segment.protect(done);
@@ -59,15 +65,22 @@ impl Outbox {
             if self.in_flight.unfinished() {
                 return self.in_flight.next_span(self.window(), usize::MAX);
             }
-            if self.window_full() {
-                return None;
-            }
-            let mut segment = self.lanes[1].pop()?;
-            if segment.has_dead() {
-                segment.compact();
-            }
-            self.in_flight.begin(segment);
+            let segment = self.take_unsent()?;
+            self.begin(segment);
         }
+    }
+
+    /// The next segment of QoS 1 and 2 to send, where it is its turn; it comes back through `begin`.
+    pub fn take_unsent(&mut self) -> Option<Segment> {
+        if self.poison.is_probing() || self.in_flight.unfinished() || self.window_full() {
+            return None;
+        }
+        self.take(1)
+    }
+
+    pub fn begin(&mut self, segment: Segment) {
+        self.hand = None;
+        self.in_flight.begin(segment);
     }
 
     pub fn retain(&mut self, span: Span) {
@@ -88,8 +101,8 @@ impl Outbox {
                 self.poison.replayed();
             }
         }
-        if let Progress::Done(token) = progress {
-            self.counters.acknowledged += 1;
+        if let Progress::Done { token, events } = progress {
+            self.counters.acknowledged += events as u64;
             self.confirm(token);
         }
         Ok(progress)
@@ -153,9 +166,11 @@ impl Outbox {
         withdrawn
     }
 
-    /// What there is to write now. Unless it is worth a write, producers wake the writer from here
-    /// on: at their first event when it has nothing, when a lane is full enough when it lingers.
-    pub fn pending(&mut self) -> Pending {
+    /// What there is to write now, in milliseconds of the writer's clock. Unless it is worth a write, producers wake the
+    /// writer from here on: at their first event, or batch, when it has nothing, when a lane is full enough when it
+    /// lingers.
+    pub fn pending(&mut self, now_ms: u64) -> Pending {
+        self.close_what_is_due(now_ms);
         if self.poison.is_probing() {
             // Acknowledgements end the wait, not producers.
             self.alarms = [Alarm::Off; 2];
@@ -177,6 +192,23 @@ impl Outbox {
         // With the window full, an acknowledgement ends the wait, not a producer.
         self.alarms = [alarm, if blocked { Alarm::Off } else { alarm }];
         pending
+    }
+
+    fn close_what_is_due(&mut self, now_ms: u64) {
+        let Some(batching) = self.limits.batch else { return };
+        for lane in &mut self.lanes {
+            if let Some(open) = lane.open()
+                && now_ms >= *open.due_ms.get_or_insert(now_ms + batching.linger_ms)
+            {
+                // It has waited long enough: nothing joins it, and it goes at once.
+                lane.seal();
+            }
+        }
+    }
+
+    /// When a batch is due that `pending` has seen, in milliseconds of the same clock.
+    pub fn next_due(&mut self) -> Option<u64> {
+        self.lanes.iter_mut().filter_map(|lane| lane.open()?.due_ms).min()
     }
 
     /// Nobody writes: there is no connection.

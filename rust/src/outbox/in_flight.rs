@@ -34,7 +34,7 @@ pub enum Progress {
     /// The broker has taken a QoS 2 message over, or has let go of an identifier that was left open.
     Released,
     /// A message is through; with the token of who waits for it.
-    Done(u32),
+    Done { token: u32, events: usize },
 }
 
 /// An acknowledgement that belongs to another QoS, in words that name the rule.
@@ -50,11 +50,13 @@ pub struct InFlight {
     sending: Option<u64>,
     /// Messages that hold an identifier.
     count: usize,
-    /// Of those, the ones of QoS 2.
+    /// Their events.
+    events: usize,
+    /// Of the messages, the ones of QoS 2.
     exactly_once: usize,
     /// Of those, the ones past PUBREC.
     released: usize,
-    /// Frames in `segments` that wait to be sent (again) and hold no identifier.
+    /// Events in `segments` that wait to be sent (again), in frames that hold no identifier.
     waiting: usize,
     /// Messages before PUBACK or PUBREC that were sent on any connection; they come before those never sent.
     begun: usize,
@@ -66,6 +68,11 @@ pub struct InFlight {
 impl InFlight {
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Events of the messages that hold an identifier.
+    pub fn events(&self) -> usize {
+        self.events
     }
 
     pub fn waiting(&self) -> usize {
@@ -125,9 +132,9 @@ impl InFlight {
         sent.unsent().map(|entry| entry.born_ms)
     }
 
-    /// Messages in segments before `mark` that are not through.
+    /// Events in segments before `mark` that are not through.
     pub fn left(&self, mark: u64) -> usize {
-        self.segments.range(..mark).map(|(_, sent)| sent.live as usize).sum()
+        self.segments.range(..mark).map(|(_, sent)| sent.events).sum()
     }
 
     /// Begin to send a segment from the queue; only when `unfinished` is false.
@@ -135,7 +142,7 @@ impl InFlight {
         debug_assert!(self.sending.is_none());
         let number = segment.number;
         let sent = Sent::from(segment);
-        self.waiting += sent.live as usize;
+        self.waiting += sent.events;
         self.allocated += sent.allocated();
         self.segments.insert(number, sent);
         self.sending = Some(number);
@@ -171,7 +178,8 @@ impl InFlight {
                 entry.packet_id = id;
                 self.count += 1;
                 self.exactly_once += usize::from(exactly_once);
-                self.waiting -= 1;
+                self.events += entry.events();
+                self.waiting -= entry.events();
             }
             packet::patch(frame, entry.packet_id, replayed);
             if self.again > 0 {
@@ -242,11 +250,11 @@ impl InFlight {
             (Ack::PubRec, _) => return Err(Mismatch("PUBREC of a QoS 1 message (MQTT 3.1.1 section 4.3.2)")),
         }
         self.ids.give_back(packet_id);
-        let token = self.finish(number, index as usize);
+        let (token, events) = self.finish(number, index as usize);
         if self.count == 0 {
             self.ids.rest();
         }
-        Ok(Progress::Done(token))
+        Ok(Progress::Done { token, events })
     }
 
     /// PUBREC: nothing but the identifier is needed any more.
@@ -259,8 +267,8 @@ impl InFlight {
         self.end_of_frame(early);
     }
 
-    /// A message is at its end; returns its token. Its identifier is the caller's affair.
-    fn finish(&mut self, number: u64, index: usize) -> u32 {
+    /// A message is at its end; returns its token, and how many events it was. Its identifier is the caller's affair.
+    fn finish(&mut self, number: u64, index: usize) -> (u32, usize) {
         let sent = self.segments.get_mut(&number).expect("an owner is in a kept segment");
         let early = index >= sent.next;
         let released = sent.entries[index].dead;
@@ -269,10 +277,12 @@ impl InFlight {
         }
         let entry = &mut sent.entries[index];
         entry.packet_id = 0;
-        let token = entry.token;
+        let (token, events) = (entry.token, entry.events());
         sent.live -= 1;
+        sent.events -= events;
         let fate = sent.fate();
         self.count -= 1;
+        self.events -= events;
         self.meet(number, fate);
         if released {
             self.released -= 1;
@@ -280,7 +290,7 @@ impl InFlight {
         } else {
             self.end_of_frame(early);
         }
-        token
+        (token, events)
     }
 
     /// A frame need not be sent any more. `early`: a session's memory answered before it was sent again.
@@ -314,9 +324,11 @@ impl InFlight {
         let next = sent.next;
         let waiting = sent.entries[next..].iter().position(|e| e.token == token && !e.dead && e.packet_id == 0);
         let Some(place) = waiting else { return false };
+        let events = sent.entries[next + place].events();
         sent.kill(next + place);
         sent.live -= 1;
-        self.waiting -= 1;
+        sent.events -= events;
+        self.waiting -= events;
         if sent.live == 0 {
             self.forget(number);
         }

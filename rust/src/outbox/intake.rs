@@ -1,7 +1,8 @@
 //! The producers' side of an outbox: what is let in, and what is dropped to make room for it.
 
+use super::batch;
 use super::segment::{self, Entry, PROCESS_BYTES, Segment};
-use super::{Alarm, Cause, DropReason, Intake, Message, OnFull, Outbox, Outcome, Rejection};
+use super::{Alarm, Cause, DropReason, Intake, Lane, Message, OnFull, Outbox, Outcome, Pending, Rejection};
 use crate::packet;
 
 /// A busy writer is woken, or a lingering one ends its wait, when a lane holds this much.
@@ -25,11 +26,7 @@ impl Outbox {
 
     /// Append one message. Returns its token (0 unless `track`) and whether to wake the writer.
     pub fn offer(&mut self, message: &Message<'_>, track: bool, born_ms: u32) -> Result<(u32, bool), Rejection> {
-        match self.intake {
-            Intake::Open => {}
-            Intake::NotConnected => return Err(self.reject(Rejection::NotConnected)),
-            Intake::Closed => return Err(self.reject(Rejection::Closed)),
-        }
+        self.check_open()?;
         let Some(size) = packet::publish_size(message.topic.len(), message.payload.len(), message.qos) else {
             return Err(self.reject(Rejection::TooLarge));
         };
@@ -39,12 +36,12 @@ impl Outbox {
             return Err(self.reject(Rejection::TooLarge));
         }
         let which = usize::from(message.qos > 0);
+        if self.limits.batch.is_some() {
+            // Within a lane nothing is overtaken.
+            self.lanes[which].close_batch();
+        }
         let Some(room) = self.admit(which, size, protected) else {
-            if self.limits.on_full != OnFull::Wait {
-                // Who waits for room tries again.
-                self.losses.note(message.topic, Cause::QueueFull, born_ms);
-            }
-            return Err(self.reject(Rejection::QueueFull));
+            return Err(self.refuse(message, born_ms));
         };
         let token = if track { self.new_token() } else { 0 };
         let lane = &mut self.lanes[which];
@@ -57,6 +54,7 @@ impl Outbox {
             born_ms,
             token,
             packet_id: 0,
+            batched: 0,
             protected,
             dead: false,
         });
@@ -72,6 +70,82 @@ impl Outbox {
         Ok((token, self.wakes(which)))
     }
 
+    /// Append one event, to a batch where there are batches. It is not retained, and nobody waits for it.
+    pub fn offer_event(&mut self, event: &Message<'_>, born_ms: u32) -> Result<(u32, bool), Rejection> {
+        let (topic, len) = (event.topic, event.payload.len());
+        let Some(batching) = self.limits.batch.filter(|batching| batching.takes(topic, len)) else {
+            return self.offer(event, false, born_ms);
+        };
+        self.check_open()?;
+        let whole = batch::frame_len(topic.len(), len + 2);
+        if Segment::first_cost(whole) > share(self.limits.queued_bytes, false) {
+            return Err(self.reject(Rejection::TooLarge));
+        }
+        let which = usize::from(event.qos > 0);
+        if !self.lanes[which].continues(topic, event.qos, len, batching.bytes) {
+            let full = self.lanes[which].continues(topic, event.qos, 0, usize::MAX);
+            self.close_batch(which, full);
+        }
+        let (size, room, begins) = loop {
+            let adds = self.lanes[which].open().is_some();
+            if !adds {
+                self.lanes[which].make_way(batch::frame_len(topic.len(), batching.most(len)));
+            }
+            let size = if adds { len + 1 } else { whole };
+            let Some(room) = self.admit(which, size, false) else {
+                return Err(self.refuse(event, born_ms));
+            };
+            // The batch may have given way, or may be unable to grow: then a new one begins.
+            match self.lanes[which].open().is_some() {
+                open if open != adds => {}
+                true if !self.lanes[which].takes_more(size, room) => drop(self.lanes[which].close_batch()),
+                open => break (size, room, !open),
+            }
+        };
+        let full = self.lanes[which].add(event, &batching, size, room, &mut self.next_number, born_ms);
+        if full {
+            self.close_batch(which, true);
+        }
+        if room > 0 {
+            self.report();
+        }
+        self.counters.submitted += 1;
+        self.counters.accepted += 1;
+        Ok((0, (begins || full) && self.wakes(which)))
+    }
+
+    /// Where the writer has time a full batch is worth a write, and any batch where it has nothing else.
+    fn close_batch(&mut self, which: usize, full: bool) {
+        let lane = &mut self.lanes[which];
+        let waited_for = match self.alarms[which] {
+            Alarm::Off => false,
+            Alarm::Any => true,
+            Alarm::Full => full,
+        };
+        match waited_for && lane.open().is_some() {
+            true => lane.seal(),
+            false => drop(lane.close_batch()),
+        }
+    }
+
+    fn check_open(&mut self) -> Result<(), Rejection> {
+        match self.intake {
+            Intake::Open => Ok(()),
+            Intake::NotConnected => Err(self.reject(Rejection::NotConnected)),
+            Intake::Closed => Err(self.reject(Rejection::Closed)),
+        }
+    }
+
+    /// There is no room.
+    #[cold]
+    fn refuse(&mut self, message: &Message<'_>, born_ms: u32) -> Rejection {
+        if self.limits.on_full != OnFull::Wait {
+            // Who waits for room tries again.
+            self.losses.note(message.topic, Cause::QueueFull, born_ms, 1);
+        }
+        self.reject(Rejection::QueueFull)
+    }
+
     fn new_token(&mut self) -> u32 {
         loop {
             self.next_token = self.next_token.wrapping_add(1);
@@ -85,7 +159,7 @@ impl Outbox {
         let wake = match self.alarms[which] {
             Alarm::Off => false,
             Alarm::Any => true,
-            Alarm::Full => self.lanes[which].bytes() >= TAKE_BYTES,
+            Alarm::Full => self.lanes[which].pending(TAKE_BYTES) == Pending::Worth,
         };
         if wake {
             self.alarms = [Alarm::Off; 2];
@@ -125,8 +199,18 @@ impl Outbox {
 
     /// Bytes that may be allocated for a frame; None where it does not fit.
     pub(super) fn room(&self, which: usize, size: usize, protected: bool) -> Option<usize> {
+        self.room_within(which, size, protected, self.budget(protected))
+    }
+
+    /// What of the process's bytes is for this queue.
+    pub(super) fn budget(&self, protected: bool) -> usize {
         let others = segment::process_used().saturating_sub(self.reported);
-        self.room_within(which, size, protected, share(PROCESS_BYTES, protected).saturating_sub(others))
+        share(PROCESS_BYTES, protected).saturating_sub(others)
+    }
+
+    /// Bytes that may still be allocated.
+    pub(super) fn spare(&self, protected: bool, budget: usize) -> usize {
+        share(self.limits.queued_bytes, protected).min(budget).saturating_sub(self.allocated())
     }
 
     /// The same where `budget` bytes are for this queue.
@@ -140,24 +224,28 @@ impl Outbox {
         if lane.growth(size, 0) == 0 {
             return Some(0);
         }
-        let room = share(self.limits.queued_bytes, protected).min(budget).saturating_sub(self.allocated());
+        let room = self.spare(protected, budget);
         (lane.growth(size, room) <= room).then_some(room)
     }
 
     fn drop_oldest(&mut self) -> bool {
         let losses = &mut self.losses;
         let mut note = |entry: &Entry, frame: &[u8]| {
-            losses.note(packet::topic_of(frame), Cause::QueueFull, entry.born_ms);
+            losses.note(packet::topic_of(frame), Cause::QueueFull, entry.born_ms, entry.events());
         };
-        let dropped = self.lanes.iter_mut().any(|lane| lane.drop_oldest(&mut note));
-        if dropped {
+        let mut oldest = |lane: &mut Lane| Some(lane.drop_oldest(&mut note)).filter(|events| *events > 0);
+        let dropped = self.lanes.iter_mut().find_map(&mut oldest).or_else(|| {
+            // Nothing else is left to give.
+            self.lanes.iter_mut().find_map(|lane| lane.close_batch().then(|| oldest(lane)).flatten())
+        });
+        if let Some(events) = dropped {
             if self.dropping_since.is_none() {
                 self.dropping_since = Some(self.counters.dropped_for(DropReason::QueueFull));
                 self.outcomes.push(Outcome::DroppingBegan);
             }
-            self.counters.drop_events(DropReason::QueueFull, 1);
+            self.counters.drop_events(DropReason::QueueFull, events);
         }
-        dropped
+        dropped.is_some()
     }
 }
 

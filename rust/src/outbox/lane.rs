@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::segment::{Entry, Rejected, Segment, frame};
+use super::Message;
+use super::batch::{Batching, Open};
+use super::segment::{Entry, Rejected, SEGMENT_BYTES, Segment, frame};
 use crate::packet;
 
 /// How much there is to write.
@@ -19,6 +21,7 @@ pub struct Lane {
     segments: VecDeque<Segment>,
     allocated: usize,
     bytes: usize,
+    /// Events that are alive.
     live: usize,
     /// Segments before this one hold nothing that may be dropped.
     first_droppable: usize,
@@ -36,11 +39,11 @@ impl Lane {
 
     /// Whether a frame goes to the tail. One that cannot double is left as it is: a small segment behind it takes
     /// less, so that the last of the room is of use.
-    fn takes_more(&self, frame_len: usize, room: usize) -> bool {
+    pub fn takes_more(&self, frame_len: usize, room: usize) -> bool {
         self.segments.back().is_some_and(|tail| tail.has_room(frame_len) && tail.growth(frame_len) <= room)
     }
 
-    /// The segment to append a frame to; the caller appends exactly that one frame.
+    /// The segment to append a frame to, or an event to its open batch; the caller appends exactly that.
     pub fn tail_for(&mut self, frame_len: usize, room: usize, next_number: &mut u64) -> &mut Segment {
         if !self.takes_more(frame_len, room) {
             let segment = Segment::new(*next_number, frame_len, room);
@@ -62,17 +65,35 @@ impl Lane {
         tail
     }
 
-    pub fn pop(&mut self) -> Option<Segment> {
-        let segment = self.segments.pop_front()?;
+    /// The oldest segment. An open batch at its end goes on in one of its own where that fits in `room`.
+    pub fn pop(&mut self, room: usize, next_number: &mut u64) -> Option<Segment> {
+        if self.segments.front()?.live == 0 {
+            return None;
+        }
+        let mut segment = self.segments.pop_front()?;
         self.first_droppable = self.first_droppable.saturating_sub(1);
         self.forget(&segment);
+        let open_len = segment.open_len();
+        if open_len > 0 && Segment::first_cost(open_len) <= room {
+            let mut rest = Segment::new(*next_number, open_len, room);
+            *next_number += 1;
+            rest.take_open(&mut segment);
+            self.remember(&rest);
+            self.segments.push_back(rest);
+        } else {
+            segment.close_batch();
+        }
         Some(segment)
     }
 
-    pub fn push_front(&mut self, segment: Segment) {
+    fn remember(&mut self, segment: &Segment) {
         self.allocated += segment.allocated();
         self.bytes += segment.bytes.len();
-        self.live += segment.live as usize;
+        self.live += segment.events as usize;
+    }
+
+    pub fn push_front(&mut self, segment: Segment) {
+        self.remember(&segment);
         self.first_droppable = 0;
         self.segments.push_front(segment);
     }
@@ -80,31 +101,31 @@ impl Lane {
     fn forget(&mut self, segment: &Segment) {
         self.allocated -= segment.allocated();
         self.bytes -= segment.bytes.len();
-        self.live -= segment.live as usize;
+        self.live -= segment.events as usize;
     }
 
-    /// Drop the oldest event that may be; false where there is none. A segment of which nothing,
-    /// or only the protected part, is left gives its memory back at once. `lost` sees what is dropped.
-    pub fn drop_oldest(&mut self, lost: &mut impl FnMut(&Entry, &[u8])) -> bool {
+    /// Drop the oldest message that may be, not the open batch; returns its events, 0 where there is none. A segment of
+    /// which nothing, or only the protected part, is left gives its memory back at once. `lost` sees what is dropped.
+    pub fn drop_oldest(&mut self, lost: &mut impl FnMut(&Entry, &[u8])) -> usize {
         while let Some(segment) = self.segments.get_mut(self.first_droppable) {
             if !segment.droppable() {
                 self.first_droppable += 1;
                 continue;
             }
             let dropped = segment.drop_oldest(lost);
-            debug_assert!(dropped);
-            self.live -= 1;
+            debug_assert!(dropped > 0);
+            self.live -= dropped;
             if !segment.droppable() {
                 self.tidy(self.first_droppable);
             }
-            return true;
+            return dropped;
         }
-        false
+        0
     }
 
     fn tidy(&mut self, place: usize) {
         let segment = &mut self.segments[place];
-        if segment.live == 0 {
+        if segment.events == 0 {
             let segment = self.segments.remove(place).expect("indexed above");
             self.forget(&segment);
             segment.recycle();
@@ -139,7 +160,7 @@ impl Lane {
         let index = segment.entries.iter().position(|entry| !entry.dead)?;
         let rejected = Rejected::new(&segment.entries[index], &segment.bytes);
         segment.kill(index);
-        self.live -= 1;
+        self.live -= rejected.events;
         if segment.live == 0 {
             self.tidy(0);
             self.first_droppable = self.first_droppable.saturating_sub(1);
@@ -147,7 +168,63 @@ impl Lane {
         Some(rejected)
     }
 
+    /// The batch that is being filled.
+    pub fn open(&mut self) -> Option<&mut Open> {
+        self.segments.back_mut()?.open.as_mut()
+    }
+
+    /// Whether the open batch takes one more event.
+    pub fn continues(&self, topic: &[u8], qos: u8, event_len: usize, most: usize) -> bool {
+        self.segments.back().is_some_and(|tail| tail.continues(topic, qos, event_len, most))
+    }
+
+    /// A batch whose frame may grow to so many bytes begins in a segment that has room for all of it.
+    pub fn make_way(&mut self, frame_len: usize) {
+        if let Some(tail) = self.segments.back_mut()
+            && tail.bytes.len() + frame_len > SEGMENT_BYTES
+        {
+            tail.sealed = true;
+        }
+    }
+
+    /// Add an event to the open batch, or begin one, in at most `size` bytes; returns whether it is full then.
+    pub fn add(
+        &mut self,
+        event: &Message<'_>,
+        batching: &Batching,
+        size: usize,
+        room: usize,
+        next_number: &mut u64,
+        born_ms: u32,
+    ) -> bool {
+        let begins = self.open().is_none();
+        let tail = self.tail_for(size, room, next_number);
+        let before = tail.bytes.len();
+        if begins {
+            tail.begin_batch(event.topic, event.qos, batching.most(event.payload.len()), born_ms);
+        }
+        let full = tail.add_to_batch(event.payload, batching);
+        let spare = size - (tail.bytes.len() - before);
+        self.bytes -= spare;
+        full
+    }
+
+    /// False where none is open.
+    pub fn close_batch(&mut self) -> bool {
+        let Some(tail) = self.segments.back_mut() else { return false };
+        let (bytes, allocated) = (tail.bytes.len(), tail.allocated());
+        if !tail.close_batch() {
+            return false;
+        }
+        self.bytes -= bytes - tail.bytes.len();
+        self.allocated += tail.allocated() - allocated;
+        self.first_droppable = self.first_droppable.min(self.segments.len() - 1);
+        true
+    }
+
+    /// Nothing more joins what is here.
     pub fn seal(&mut self) {
+        self.close_batch();
         if let Some(tail) = self.segments.back_mut() {
             tail.sealed = true;
         }
@@ -156,13 +233,19 @@ impl Lane {
     pub fn pending(&self, worth_bytes: usize) -> Pending {
         match self.segments.front() {
             None => Pending::Nothing,
-            Some(front) if front.sealed || self.segments.len() > 1 || self.bytes >= worth_bytes => Pending::Worth,
+            Some(front) if front.live == 0 => Pending::Nothing,
+            Some(front) if front.sealed || self.segments.len() > 1 || self.is_worth(worth_bytes) => Pending::Worth,
             Some(_) => Pending::Little,
         }
     }
 
+    /// Whether there is so much beside the open batch.
+    pub fn is_worth(&self, bytes: usize) -> bool {
+        self.bytes >= bytes && self.bytes - self.segments.back().map_or(0, Segment::open_len) >= bytes
+    }
+
     pub fn left(&self, mark: u64) -> usize {
-        self.segments.iter().take_while(|s| s.number < mark).map(|s| s.live as usize).sum()
+        self.segments.iter().take_while(|s| s.number < mark).map(|s| s.events as usize).sum()
     }
 
     pub fn oldest_number(&self) -> Option<u64> {
@@ -175,16 +258,13 @@ impl Lane {
     }
 
     pub fn oldest_ms(&self) -> Option<u32> {
-        self.oldest().map(|(_, entry)| entry.born_ms)
+        let open = || self.segments.front()?.open.map(|open| open.born_ms);
+        self.oldest().map(|(_, entry)| entry.born_ms).or_else(open)
     }
 
     /// Whether the first message is of QoS 2.
     pub fn begins_exactly_once(&self) -> bool {
         self.oldest().is_some_and(|(segment, entry)| packet::qos(frame(&segment.bytes, entry)) == 2)
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.bytes
     }
 
     pub fn live(&self) -> usize {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use crate::topic::BATCH;
+
 /// Runs that a loss is remembered of; those beyond show in the counters alone.
 const MAX_TOPICS: usize = 1000;
 
@@ -31,8 +33,9 @@ pub struct Loss {
 pub struct Losses(HashMap<Box<[u8]>, Loss>);
 
 impl Losses {
-    /// Count one event, if its topic is of the telemetry form; `at_ms`: when it was published.
-    pub fn note(&mut self, topic: &[u8], cause: Cause, at_ms: u32) {
+    /// Count events, if their topic, or that of their batch, is of the telemetry form; `at_ms`: when they were published.
+    pub fn note(&mut self, topic: &[u8], cause: Cause, at_ms: u32, events: usize) {
+        let topic = topic.strip_suffix(BATCH.as_bytes()).unwrap_or(topic);
         if !is_telemetry(topic) {
             return;
         }
@@ -47,7 +50,7 @@ impl Losses {
                 until_ms: at_ms,
             }),
         };
-        loss.counts[cause as usize] += 1;
+        loss.counts[cause as usize] += events as u64;
         loss.until_ms = at_ms;
     }
 
@@ -75,11 +78,11 @@ mod tests {
     #[test]
     fn counts_by_topic_and_cause() {
         let mut losses = Losses::default();
-        losses.note(RUN, Cause::QueueFull, 7);
-        losses.note(RUN, Cause::RejectedByPeer, 8);
-        losses.note(RUN, Cause::QueueFull, 9);
+        losses.note(RUN, Cause::QueueFull, 7, 1);
+        losses.note(RUN, Cause::RejectedByPeer, 8, 1);
+        losses.note(&[RUN, b"/@batch"].concat(), Cause::QueueFull, 9, 5);
         let [loss] = &losses.take().collect::<Vec<_>>()[..] else { panic!("one topic") };
-        assert_eq!((loss.counts, loss.since_ms, loss.until_ms), ([2, 1], 7, 9));
+        assert_eq!((loss.counts, loss.since_ms, loss.until_ms), ([6, 1], 7, 9));
         assert!(losses.is_empty());
     }
 
@@ -87,7 +90,7 @@ mod tests {
     fn other_topics_are_not_told_of() {
         let mut losses = Losses::default();
         for topic in ["a", "cascade/telemetry/o/p/r", "cascade/telemetry/o/p/r/x/events", "cascade/telemetry/events"] {
-            losses.note(topic.as_bytes(), Cause::QueueFull, 0);
+            losses.note(topic.as_bytes(), Cause::QueueFull, 0, 1);
         }
         assert!(losses.is_empty());
     }
@@ -96,7 +99,7 @@ mod tests {
     fn the_runs_remembered_are_bounded() {
         let mut losses = Losses::default();
         for run in 0..2 * MAX_TOPICS {
-            losses.note(format!("cascade/telemetry/o/p/{run}/events").as_bytes(), Cause::QueueFull, 0);
+            losses.note(format!("cascade/telemetry/o/p/{run}/events").as_bytes(), Cause::QueueFull, 0, 1);
         }
         assert_eq!(losses.take().count(), MAX_TOPICS);
     }

@@ -1,6 +1,7 @@
 //! The bounded outbound queue of one connector: two lanes, caps, what is dropped, and an account of
 //! every event. No I/O, no thread, no clock: the handle appends under a lock, the driver takes.
 
+mod batch;
 mod counters;
 mod delivery;
 mod ids;
@@ -13,6 +14,7 @@ mod reconnect;
 mod segment;
 mod sent;
 
+pub use batch::Batching;
 pub use counters::{Counters, DropReason, Rejection};
 pub use ids::{Ack, MAX_PUBLISH_ID};
 pub use in_flight::{Mismatch, Progress};
@@ -46,6 +48,14 @@ pub struct Limits {
     /// Of QoS 2, from PUBLISH to PUBCOMP.
     pub in_flight_qos2: usize,
     pub on_full: OnFull,
+    /// Whether events go in batches.
+    pub batch: Option<Batching>,
+}
+
+impl Limits {
+    pub fn compresses(&self) -> bool {
+        self.batch.is_some_and(|batching| batching.compress)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +110,7 @@ pub struct Outbox {
     alarms: [Alarm; 2],
     lanes: [Lane; 2],
     in_flight: InFlight,
-    /// The QoS 0 segment in the writer's hands: number, events, bytes allocated, oldest event.
+    /// The segment in the writer's hands, not one in flight: number, events, bytes allocated, oldest event.
     hand: Option<(u64, usize, usize, u32)>,
     /// No connection has been made yet.
     fresh: bool,
@@ -202,7 +212,7 @@ impl Outbox {
     }
 
     pub fn in_flight_events(&self) -> usize {
-        self.in_flight.count()
+        self.in_flight.events()
     }
 
     /// Memory held for events, in bytes.

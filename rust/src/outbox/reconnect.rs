@@ -60,9 +60,9 @@ impl Outbox {
     }
 
     fn count_rejected(&mut self, rejected: Rejected) {
-        let Rejected { topic, payload_bytes, born_ms, token } = rejected;
-        self.counters.drop_events(DropReason::RejectedByPeer, 1);
-        self.losses.note(topic.as_bytes(), Cause::RejectedByPeer, born_ms);
+        let Rejected { topic, payload_bytes, born_ms, token, events } = rejected;
+        self.counters.drop_events(DropReason::RejectedByPeer, events);
+        self.losses.note(topic.as_bytes(), Cause::RejectedByPeer, born_ms, events);
         if token != 0 {
             self.tracked.remove(&token);
             self.outcomes.push(Outcome::GivenUp(token, DropReason::RejectedByPeer));
@@ -71,21 +71,22 @@ impl Outbox {
     }
 
     fn count_uncertain(&mut self, uncertain: Uncertain) {
-        self.counters.acknowledged += uncertain.messages as u64;
-        self.counters.uncertain += uncertain.messages as u64;
+        self.counters.acknowledged += uncertain.events as u64;
+        self.counters.uncertain += uncertain.events as u64;
         uncertain.tokens.into_iter().for_each(|token| self.confirm(token));
     }
 
     /// Give up everything that is still here.
     pub fn discard(&mut self, reason: DropReason) {
-        let (tokens, messages, uncertain) = self.in_flight.clear();
+        let (tokens, events, uncertain) = self.in_flight.clear();
         self.count_uncertain(uncertain);
         // A writer that panicked has given nothing back.
-        let mut lost = messages + self.hand.take().map_or(0, |hand| hand.1);
+        let mut lost = events + self.hand.take().map_or(0, |hand| hand.1);
         self.outcomes.extend(tokens.into_iter().map(|token| Outcome::GivenUp(token, reason)));
         for lane in &mut self.lanes {
-            while let Some(segment) = lane.pop() {
-                lost += segment.live as usize;
+            lane.seal();
+            while let Some(segment) = lane.pop(0, &mut self.next_number) {
+                lost += segment.events as usize;
                 let tokens = segment.entries.iter().filter(|e| !e.dead && e.token != 0);
                 self.outcomes.extend(tokens.map(|entry| Outcome::GivenUp(entry.token, reason)));
             }

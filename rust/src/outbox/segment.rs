@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::batch::Open;
 use crate::sync::Mutex;
 use crate::{packet, prefetch};
 
@@ -26,11 +27,21 @@ pub struct Entry {
     pub token: u32,
     /// Packet identifier while in flight; 0 before.
     pub packet_id: u16,
+    /// Events of a batch; 0: it is none.
+    pub batched: u32,
     /// Retained, confirmed or of high priority: not dropped to make room.
     pub protected: bool,
     /// Dropped, withdrawn or acknowledged; its bytes are only space. With an identifier still: PUBREC came, and
     /// PUBCOMP is awaited.
     pub dead: bool,
+}
+
+impl Entry {
+    /// How many events it stands for.
+    #[inline]
+    pub fn events(&self) -> usize {
+        self.batched.max(1) as usize
+    }
 }
 
 /// A message that the broker does not take.
@@ -40,6 +51,7 @@ pub struct Rejected {
     pub payload_bytes: usize,
     pub born_ms: u32,
     pub token: u32,
+    pub events: usize,
 }
 
 impl Rejected {
@@ -47,9 +59,10 @@ impl Rejected {
         let frame = frame(bytes, entry);
         Self {
             topic: String::from_utf8_lossy(packet::topic_of(frame)).into_owned(),
-            payload_bytes: packet::payload_len(frame),
+            payload_bytes: packet::payload_of(frame).len(),
             born_ms: entry.born_ms,
             token: entry.token,
+            events: entry.events(),
         }
     }
 }
@@ -60,25 +73,31 @@ pub struct Segment {
     pub number: u64,
     pub bytes: Vec<u8>,
     pub entries: Vec<Entry>,
+    /// Entries that are alive.
     pub live: u32,
-    /// Of those alive, how many are protected.
+    /// Their events, and those of an open batch.
+    pub events: u32,
+    /// Of the entries alive, how many are protected.
     pub protected: u32,
     /// No droppable entry lies before this one.
     cursor: usize,
     /// Nothing more is appended: a flush counts it, or it goes to be written.
     pub sealed: bool,
+    pub open: Option<Open>,
+    /// What it may grow to, in bytes.
+    pub limit: usize,
 }
 
 impl Segment {
     /// `room`: bytes that may still be allocated; a spare buffer that is larger stays in the pool.
     pub fn new(number: u64, frame_len: usize, room: usize) -> Self {
         let (bytes, entries) = pool_take(frame_len, room);
-        Self { number, bytes, entries, ..Self::default() }
+        Self { number, bytes, entries, limit: SEGMENT_BYTES, ..Self::default() }
     }
 
     /// Whether one more frame goes into this segment at all.
     pub fn has_room(&self, frame_len: usize) -> bool {
-        !self.sealed && (self.bytes.len() + frame_len <= SEGMENT_BYTES)
+        !self.sealed && (self.bytes.len() + frame_len <= self.limit)
     }
 
     /// Memory that this segment occupies, in bytes.
@@ -90,7 +109,7 @@ impl Segment {
     pub fn growth(&self, frame_len: usize) -> usize {
         let wanted = self.bytes.len() + frame_len;
         let bytes = if wanted > self.bytes.capacity() {
-            wanted.max(self.bytes.capacity() * 2).min(SEGMENT_BYTES.max(wanted)) - self.bytes.capacity()
+            wanted.max(self.bytes.capacity() * 2).min(self.limit.max(wanted)) - self.bytes.capacity()
         } else {
             0
         };
@@ -111,7 +130,7 @@ impl Segment {
     pub fn reserve(&mut self, frame_len: usize) {
         let wanted = self.bytes.len() + frame_len;
         if wanted > self.bytes.capacity() {
-            let target = wanted.max(self.bytes.capacity() * 2).min(SEGMENT_BYTES.max(wanted));
+            let target = wanted.max(self.bytes.capacity() * 2).min(self.limit.max(wanted));
             self.bytes.reserve_exact(target - self.bytes.len());
         }
         if self.entries.len() == self.entries.capacity() {
@@ -121,6 +140,7 @@ impl Segment {
 
     pub fn push_entry(&mut self, entry: Entry) {
         self.live += 1;
+        self.events += entry.events() as u32;
         self.protected += u32::from(entry.protected);
         self.entries.push(entry);
         // The next frame is most often about as long. Who wrote this buffer out read it on another processor, and
@@ -132,18 +152,19 @@ impl Segment {
         self.live > self.protected
     }
 
-    /// Give up the oldest entry that may be dropped, and show it to `lost`; false where there is none.
-    pub fn drop_oldest(&mut self, lost: &mut impl FnMut(&Entry, &[u8])) -> bool {
+    /// Give up the oldest entry that may be dropped, and show it to `lost`; returns its events, 0 where there is none.
+    pub fn drop_oldest(&mut self, lost: &mut impl FnMut(&Entry, &[u8])) -> usize {
         while let Some(entry) = self.entries.get_mut(self.cursor) {
             self.cursor += 1;
             if !entry.dead && !entry.protected {
                 entry.dead = true;
                 self.live -= 1;
+                self.events -= entry.events() as u32;
                 lost(entry, frame(&self.bytes, entry));
-                return true;
+                return entry.events();
             }
         }
-        false
+        0
     }
 
     pub fn protect(&mut self, index: usize) {
@@ -157,6 +178,7 @@ impl Segment {
         debug_assert!(!entry.dead);
         entry.dead = true;
         self.live -= 1;
+        self.events -= entry.events() as u32;
         self.protected -= u32::from(entry.protected);
     }
 
@@ -167,17 +189,19 @@ impl Segment {
     /// Copy what is alive into buffers of just that size; the old ones go back to the pool.
     pub fn compact(&mut self) {
         let alive = || self.entries.iter().filter(|entry| !entry.dead);
-        let mut bytes = Vec::with_capacity(alive().map(|entry| entry.len as usize).sum());
-        let mut entries = Vec::with_capacity(self.live as usize);
+        let mut bytes = Vec::with_capacity(alive().map(|entry| entry.len as usize).sum::<usize>() + self.open_len());
+        // The open batch will have an entry too.
+        let mut entries = Vec::with_capacity(self.live as usize + usize::from(self.open.is_some()));
         for entry in alive() {
             let offset = bytes.len();
             bytes.extend_from_slice(frame(&self.bytes, entry));
             entries.push(Entry { offset: offset as u32, ..*entry });
         }
+        self.open = self.move_open(&mut bytes);
         let old = std::mem::replace(&mut self.bytes, bytes);
         let index = std::mem::replace(&mut self.entries, entries);
         self.cursor = 0;
-        self.sealed = true;
+        self.sealed = self.open.is_none();
         pool_give(old, index);
     }
 

@@ -25,6 +25,8 @@ pub struct Sent {
     pub entries: Vec<Entry>,
     /// Entries that are not at their end. Of those that await PUBCOMP the bytes are only space.
     pub live: u32,
+    /// Their events.
+    pub events: usize,
     live_bytes: usize,
     /// Entries before this one have been handed to the writer on this connection.
     pub next: usize,
@@ -42,7 +44,8 @@ pub struct Span {
 impl From<Segment> for Sent {
     fn from(segment: Segment) -> Self {
         let live_bytes = segment.entries.iter().filter(|e| !e.dead).map(|e| e.len as usize).sum();
-        Self { bytes: Arc::new(segment.bytes), entries: segment.entries, live: segment.live, live_bytes, next: 0 }
+        let (live, events) = (segment.live, segment.events as usize);
+        Self { bytes: Arc::new(segment.bytes), entries: segment.entries, live, events, live_bytes, next: 0 }
     }
 }
 

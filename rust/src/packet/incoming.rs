@@ -88,6 +88,16 @@ fn broken<T>(broken: &'static str, section: &'static str) -> Result<T, Malformed
 /// `max_size` bounds the remaining length in bytes; a longer packet is refused by its header alone.
 #[inline]
 pub fn parse(buffer: &[u8], max_size: usize) -> Result<Option<(Incoming<'_>, usize)>, Malformed> {
+    parse_after("", buffer, max_size)
+}
+
+/// The same behind a message to `topic`, a valid one or empty: it is not examined again where the next is to it too.
+#[inline]
+pub fn parse_after<'a>(
+    topic: &'a str,
+    buffer: &'a [u8],
+    max_size: usize,
+) -> Result<Option<(Incoming<'a>, usize)>, Malformed> {
     // Acknowledgements of our own publishes are most of what arrives.
     if let [first::PUBACK, 2, high, low, ..] = *buffer
         && (high | low) != 0
@@ -108,8 +118,11 @@ pub fn parse(buffer: &[u8], max_size: usize) -> Result<Option<(Incoming<'_>, usi
     let Some(body) = rest.get(digits..digits + size) else {
         return Ok(None);
     };
-    let packet =
-        if first & 0xF0 == first::PUBLISH { Incoming::Publish(publish(first, body)?) } else { other(first, body)? };
+    let packet = if first & 0xF0 == first::PUBLISH {
+        Incoming::Publish(publish(topic, first, body)?)
+    } else {
+        other(first, body)?
+    };
     Ok(Some((packet, 1 + digits + size)))
 }
 
@@ -155,16 +168,13 @@ fn remaining_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
 }
 
 #[inline]
-fn publish(first: u8, body: &[u8]) -> Result<Publish<'_>, Malformed> {
+fn publish<'a>(known: &'a str, first: u8, body: &'a [u8]) -> Result<Publish<'a>, Malformed> {
     let Some((topic, rest)) =
         body.split_first_chunk().and_then(|(&size, rest)| rest.split_at_checked(u16::from_be_bytes(size).into()))
     else {
         return broken("PUBLISH shorter than its topic", "3.3.2.1");
     };
-    let Ok(topic) = str::from_utf8(topic) else {
-        return broken("PUBLISH to a topic that is not UTF-8", "1.5.3");
-    };
-    topic::check_name(topic)?;
+    let topic = if topic == known.as_bytes() && !known.is_empty() { known } else { examined(topic)? };
     let qos = (first >> 1) & 3;
     let (packet_id, payload) = match qos {
         0 => (0, rest),
@@ -174,6 +184,14 @@ fn publish(first: u8, body: &[u8]) -> Result<Publish<'_>, Malformed> {
         },
     };
     Ok(Publish { topic, payload, qos, retain: first & first::RETAIN != 0, dup: first & first::DUP != 0, packet_id })
+}
+
+fn examined(topic: &[u8]) -> Result<&str, Malformed> {
+    let Ok(topic) = str::from_utf8(topic) else {
+        return broken("PUBLISH to a topic that is not UTF-8", "1.5.3");
+    };
+    topic::check_name(topic)?;
+    Ok(topic)
 }
 
 fn other(first: u8, body: &[u8]) -> Result<Incoming<'_>, Malformed> {

@@ -117,6 +117,34 @@ pub fn publish(out: &mut Vec<u8>, topic: &[u8], payload: &[u8], qos: u8, retain:
     Some(size + body)
 }
 
+/// Begins a PUBLISH frame whose payload is appended behind it, at most `most` bytes; `end_publish` ends it.
+///
+/// Until then it is as `publish` makes it, but that its remaining length is 0, in as many bytes as `most` needs.
+pub fn begin_publish(out: &mut Vec<u8>, topic: [&[u8]; 2], qos: u8, most: usize) {
+    let topic_len = topic[0].len() + topic[1].len();
+    let room = digits(2 + topic_len + if qos == 0 { 0 } else { 2 } + most);
+    out.push(first::PUBLISH | (qos << 1));
+    out.extend_from_slice(&[0x80, 0x80, 0x80, 0][4 - room..]);
+    out.extend_from_slice(&(topic_len as u16).to_be_bytes());
+    topic.into_iter().for_each(|part| out.extend_from_slice(part));
+    if qos > 0 {
+        out.extend_from_slice(&[0, 0]);
+    }
+}
+
+/// Ends the frame that begins at `start` and is the last of `out`: its remaining length is told in no more bytes than
+/// it needs (MQTT 3.1.1 section 2.2.3).
+pub fn end_publish(out: &mut Vec<u8>, start: usize) {
+    let body = start + header_len(&out[start..]);
+    let (header, size) = fixed_header(out[start], out.len() - body);
+    let spare = body - start - size;
+    if spare > 0 {
+        out.copy_within(body.., body - spare);
+        out.truncate(out.len() - spare);
+    }
+    out[start..start + size].copy_from_slice(&header[..size]);
+}
+
 /// Gives a PUBLISH frame above QoS 0, made by `publish`, its identifier and its DUP flag (MQTT 3.1.1 section 3.3.1.1).
 #[inline]
 pub fn patch(frame: &mut [u8], packet_id: u16, dup: bool) {
@@ -132,14 +160,20 @@ pub fn topic_of(frame: &[u8]) -> &[u8] {
     &frame[topic_range(frame)]
 }
 
-/// The bytes of payload in a PUBLISH frame.
-pub fn payload_len(frame: &[u8]) -> usize {
-    frame.len() - topic_range(frame).end - if qos(frame) > 0 { 2 } else { 0 }
+/// The payload of a PUBLISH frame.
+pub fn payload_of(frame: &[u8]) -> &[u8] {
+    &frame[topic_range(frame).end + if qos(frame) > 0 { 2 } else { 0 }..]
+}
+
+/// The size of the fixed header.
+#[inline]
+fn header_len(frame: &[u8]) -> usize {
+    2 + frame[1..].iter().take_while(|&&byte| byte & 0x80 != 0).count()
 }
 
 #[inline]
 fn topic_range(frame: &[u8]) -> Range<usize> {
-    let size = 2 + frame[1..].iter().take_while(|&&byte| byte & 0x80 != 0).count();
+    let size = header_len(frame);
     let topic = size + 2;
     topic..topic + usize::from(u16::from_be_bytes([frame[size], frame[size + 1]]))
 }

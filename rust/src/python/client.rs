@@ -118,12 +118,20 @@ impl Client {
         self.core.withdraw(token)
     }
 
-    fn subscribe(&self, subscription: u32, topic_filter: String, qos: u8, decode: &str) -> PyResult<Inbox> {
+    fn subscribe(
+        &self,
+        subscription: u32,
+        topic_filter: String,
+        qos: u8,
+        decode: &str,
+        batches: bool,
+    ) -> PyResult<Inbox> {
         let decode = Decode::from_name(decode)
             .ok_or_else(|| PyValueError::new_err("decode must be 'json', 'text' or 'bytes'"))?;
         let config = &self.core.config;
         let inbox = Arc::new(inbox::Inbox::new(
             subscription,
+            batches,
             config.max_inbox_bytes,
             config.max_inbox_messages,
             Arc::clone(&self.core.bell),

@@ -13,8 +13,8 @@ use pyo3::types::PyString;
 /// the rest of a message.
 pub fn call<'py>(
     callback: &Bound<'py, PyAny>,
-    topic: Bound<'py, PyString>,
-    payload: Bound<'py, PyAny>,
+    topic: &Bound<'py, PyString>,
+    payload: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = callback.py();
     let result = callback.call1((topic, payload))?;

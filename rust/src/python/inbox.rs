@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyString};
 
-use super::decode::decode_json;
+use super::decode::{self, decode_json};
 use super::dispatch;
 use crate::core::{Core, InboxDrop};
 use crate::events::{Event, Level};
@@ -61,8 +61,7 @@ impl Inbox {
         // Never waits: only what runs within a call of this, by the garbage collector, could find it taken.
         let mut consumer = self.consumer.try_lock()?;
         let consumer = &mut *consumer;
-        // What arrives meanwhile waits for the next call: an endless run of what cannot be decoded holds up no loop.
-        let here = self.queue.given();
+        let mut here = None;
         loop {
             let mut batch = mem::take(&mut consumer.batch);
             let taken = self.queue.next(&mut batch, |message| self.read(py, consumer, &message));
@@ -70,7 +69,8 @@ impl Inbox {
             if let Some(message) = taken? {
                 return Some(message);
             }
-            if self.queue.read() >= here {
+            // What arrives meanwhile waits for the next call: an endless run of what cannot be decoded holds up no loop.
+            if self.queue.read() >= *here.get_or_insert_with(|| self.queue.given()) {
                 self.queue.ring();
                 return None;
             }
@@ -86,9 +86,10 @@ impl Inbox {
         let end = self.queue.read().saturating_add(budget as u64);
         while self.queue.read() < end {
             let Some((topic, payload, _)) = self.take(py) else { return Ok(None) };
-            if let Some(rest) = dispatch::call(callback, topic, payload)? {
+            if let Some(rest) = dispatch::call(callback, &topic, &payload)? {
                 return Ok(Some(rest));
             }
+            decode::take_back(payload);
             if self.interrupted.load(Ordering::Relaxed) {
                 break;
             }

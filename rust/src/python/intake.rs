@@ -8,7 +8,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::desk::Desk;
-use super::encode::{EncodeError, encode_payload};
+use super::encode::{EncodeError, Form, encode_payload};
 use crate::core::Core;
 use crate::outbox::{Message, Rejection};
 
@@ -27,6 +27,7 @@ pub struct Intake {
     core: Arc<Core>,
     default: Option<Py<PyAny>>,
     max_message_bytes: usize,
+    batches: bool,
     /// Set in a forked child: the outbox is the parent's, and its lock may be held for ever.
     left: AtomicBool,
 }
@@ -48,7 +49,8 @@ struct Call<'a, 'py> {
 
 impl Intake {
     pub fn new(core: Arc<Core>, default: Option<Py<PyAny>>) -> Self {
-        Self { max_message_bytes: core.config.max_message_bytes, core, default, left: AtomicBool::new(false) }
+        let (max_message_bytes, batches) = (core.config.max_message_bytes, core.config.limits.batch.is_some());
+        Self { core, default, max_message_bytes, batches, left: AtomicBool::new(false) }
     }
 
     pub fn leave_to_parent(&self) {
@@ -105,9 +107,10 @@ impl Intake {
             // The hook has forked, and this is the child.
             return Ok(Err(Rejection::Forked));
         }
-        if let Err(error) = encoded {
-            return self.refuse_payload(error);
-        }
+        let form = match encoded {
+            Ok(form) => form,
+            Err(error) => return self.refuse_payload(error),
+        };
         let message = Message {
             topic: name,
             payload: buffer,
@@ -115,7 +118,11 @@ impl Intake {
             retain: retain.is_some_and(|retain| retain.is_truthy().unwrap_or(false)),
             priority,
         };
-        let offered = self.core.offer(&message, track);
+        let is_event = self.batches && form == Form::Json && !(message.retain || priority || track);
+        let offered = match is_event {
+            true => self.core.offer_event(&message),
+            false => self.core.offer(&message, track),
+        };
         if offered.is_err() {
             // These reasons say it all; what an earlier message was refused for does not matter now.
             DETAIL.set(String::new());

@@ -7,8 +7,28 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::config::Config;
-use crate::outbox::{Limits, OnFull};
+use crate::outbox::{Batching, Limits, OnFull};
 use crate::session::Settings;
+
+/// What of `BatchOptions` the core reads.
+#[derive(FromPyObject)]
+struct Batch {
+    max_events: u32,
+    max_bytes: usize,
+    linger: f64,
+    compression: Option<String>,
+}
+
+impl Batch {
+    fn into_batching(self) -> Batching {
+        Batching {
+            events: self.max_events,
+            bytes: self.max_bytes,
+            linger_ms: (self.linger * 1000.0).ceil() as u64,
+            compress: self.compression.is_some(),
+        }
+    }
+}
 
 /// The attributes of the Python object that the core reads.
 #[derive(FromPyObject)]
@@ -36,6 +56,7 @@ pub struct Options {
     max_inflight_messages: usize,
     max_inflight_qos2: usize,
     on_full: String,
+    batch: Option<Batch>,
     default: Option<Py<PyAny>>,
 }
 
@@ -69,6 +90,7 @@ impl Options {
                 in_flight: self.max_inflight_messages,
                 in_flight_qos2: self.max_inflight_qos2,
                 on_full,
+                batch: self.batch.map(Batch::into_batching),
             },
             settings: Settings {
                 keep_alive_ms: u64::from(self.keepalive_s) * 1000,

@@ -44,10 +44,10 @@ fn the_window_bounds_what_is_in_flight() {
     assert_eq!(numbers(&send(&mut outbox)), [0, 1, 2, 3]);
     assert!(send(&mut outbox).is_empty());
     assert_eq!((outbox.queued_events(), outbox.in_flight_events()), (6, 4));
-    assert_eq!(outbox.pending(), Pending::Nothing);
+    assert_eq!(outbox.pending(0), Pending::Nothing);
     // In any order; each makes room for one more.
     assert!(puback(&mut outbox, 3) && puback(&mut outbox, 1));
-    assert_eq!(outbox.pending(), Pending::Worth);
+    assert_eq!(outbox.pending(0), Pending::Worth);
     let next = send(&mut outbox);
     assert_eq!(numbers(&next), [4, 5]);
     assert_eq!(next.iter().map(|frame| frame.packet_id).collect::<Vec<_>>(), [3, 1], "the longest unused first");
@@ -110,7 +110,7 @@ fn what_a_session_acknowledges_before_it_is_sent_again_is_not_sent() {
     assert_eq!(numbers(&send(&mut outbox)), [2]);
     outbox.connected(true);
     assert!(puback(&mut outbox, 1) && puback(&mut outbox, 3));
-    assert_eq!(outbox.pending(), Pending::Nothing);
+    assert_eq!(outbox.pending(0), Pending::Nothing);
     // The same behind a frame that is on its way, with a gap between them.
     (3..6).for_each(|number| assert!(Sample::new(number, 1, 20).offer(&mut outbox).is_ok()));
     let ids: Vec<u16> = send(&mut outbox).iter().map(|frame| frame.packet_id).collect();
@@ -118,7 +118,7 @@ fn what_a_session_acknowledges_before_it_is_sent_again_is_not_sent() {
     outbox.connected(true);
     assert_eq!(numbers(&send(&mut outbox)), [3]);
     assert!(puback(&mut outbox, ids[2]));
-    assert_eq!(outbox.pending(), Pending::Nothing);
+    assert_eq!(outbox.pending(0), Pending::Nothing);
     check_account(&outbox);
 }
 
@@ -180,7 +180,7 @@ fn a_writer_that_sleeps_is_woken() {
     puback(&mut outbox, 1);
     // Nothing is left of what waited for the window: the writer sleeps until the next event.
     assert!(outbox.withdraw(sent[2]));
-    assert_eq!(outbox.pending(), Pending::Nothing);
+    assert_eq!(outbox.pending(0), Pending::Nothing);
     let (_, wake) = Sample::new(3, 1, 20).offer(&mut outbox).unwrap();
     assert!(wake);
     assert_eq!(numbers(&send(&mut outbox)), [3]);

@@ -70,7 +70,7 @@ fn one_cut(order: &[usize], cut: usize, present: bool) {
         let id = message as u16 + 1;
         match steps[message] {
             0 => assert_eq!(pubrec(&mut outbox, id), Progress::Released),
-            _ => assert_eq!(pubcomp(&mut outbox, id), Progress::Done(0)),
+            _ => assert_eq!(pubcomp(&mut outbox, id), Progress::Done { token: 0, events: 1 }),
         }
         steps[message] += 1;
         check_account(&outbox);
@@ -98,7 +98,7 @@ fn one_cut(order: &[usize], cut: usize, present: bool) {
         assert_eq!(outbox.counters().uncertain, released as u64);
         for (_, id, _) in replay {
             assert_eq!(pubrec(&mut outbox, id), Progress::Released);
-            assert_eq!(pubcomp(&mut outbox, id), Progress::Done(0));
+            assert_eq!(pubcomp(&mut outbox, id), Progress::Done { token: 0, events: 1 });
         }
     }
     check_account(&outbox);
@@ -110,13 +110,13 @@ fn one_cut(order: &[usize], cut: usize, present: bool) {
 fn the_window_of_qos_2_makes_the_lane_wait() {
     let mut outbox = filled(&[1, 2, 2, 2, 1, 2], 2);
     assert_eq!(send_all(&mut outbox), [(0, 1, false), (1, 2, false), (2, 3, false)]);
-    assert_eq!(outbox.pending(), Pending::Nothing);
+    assert_eq!(outbox.pending(0), Pending::Nothing);
     // An event behind it wakes nobody: an acknowledgement ends the wait.
     assert!(!Sample::new(6, 1, 20).offer(&mut outbox).unwrap().1);
     pubrec(&mut outbox, 2);
-    assert_eq!(outbox.pending(), Pending::Nothing, "until PUBCOMP");
+    assert_eq!(outbox.pending(0), Pending::Nothing, "until PUBCOMP");
     pubcomp(&mut outbox, 2);
-    assert_eq!(outbox.pending(), Pending::Worth);
+    assert_eq!(outbox.pending(0), Pending::Worth);
     assert_eq!(send_all(&mut outbox), [(3, 2, false), (4, 4, false)]);
     assert!(puback(&mut outbox, 1) && puback(&mut outbox, 4));
     assert_eq!(send_all(&mut outbox), []);
@@ -133,10 +133,10 @@ fn a_window_that_is_full_leaves_what_is_queued_where_it_can_be_dropped() {
     let mut outbox = filled(&[2], 1);
     send(&mut outbox);
     Sample::new(1, 2, 20).offer(&mut outbox).unwrap();
-    assert_eq!(outbox.pending(), Pending::Nothing);
+    assert_eq!(outbox.pending(0), Pending::Nothing);
     assert!(outbox.take_acknowledged().is_none());
     Sample::new(2, 0, 20).offer(&mut outbox).unwrap();
-    assert_eq!(outbox.pending(), Pending::Little, "QoS 0 does not wait");
+    assert_eq!(outbox.pending(0), Pending::Little, "QoS 0 does not wait");
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn where_almost_all_identifiers_are_open_the_rest_is_the_window() {
         Sample::new(number, 1, 20).offer(&mut outbox).unwrap();
     }
     assert_eq!(send_all(&mut outbox).len(), usize::from(LEFT));
-    assert_eq!(outbox.pending(), Pending::Nothing);
+    assert_eq!(outbox.pending(0), Pending::Nothing);
     assert!(Sample::new(100, 0, 20).offer(&mut outbox).unwrap().1, "QoS 0 does not wait");
     assert_eq!(pubcomp(&mut outbox, 7), Progress::Released);
     assert_eq!(send_all(&mut outbox).iter().map(|frame| frame.1).collect::<Vec<_>>(), [7]);
@@ -317,7 +317,7 @@ fn who_joins_a_session_begins_at_an_identifier_that_is_hard_to_guess() {
         assert!(ids.windows(2).all(|pair| pair[1] == pair[0] % MAX_PUBLISH_ID + 1), "{ids:?}");
         for id in ids.iter().rev() {
             pubrec(&mut outbox, *id);
-            assert_eq!(pubcomp(&mut outbox, *id), Progress::Done(0));
+            assert_eq!(pubcomp(&mut outbox, *id), Progress::Done { token: 0, events: 1 });
         }
         assert!(outbox.is_empty());
         firsts.push(ids[0]);

@@ -1,5 +1,6 @@
 //! The outbound queue, without a socket: what goes out, in which order, and what is given up.
 
+mod batching;
 mod delivery;
 mod dice;
 mod exactly_once;

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use cascade_mqtt_core::outbox::{Limits, MAX_PUBLISH_ID, OnFull, Outbox, Segment, Span};
+use cascade_mqtt_core::packet::{self, Incoming, MAX_REMAINING};
 
 use crate::dice::Dice;
-use crate::queue::{Frame, Sample, check_account};
+use crate::queue::{Frame, Sample, check_account, elements};
 
 pub struct Item {
     pub sample: Sample,
@@ -46,6 +47,9 @@ pub struct Model<D> {
     /// A mark, and the number from which on messages lie behind it.
     pub mark: Option<(u64, u64)>,
     pub ended: HashSet<u32>,
+    pub now_ms: u64,
+    /// A producer has woken the writer.
+    pub woken: bool,
 }
 
 impl<D: Dice> Model<D> {
@@ -70,18 +74,46 @@ impl<D: Dice> Model<D> {
             skipped: 0,
             mark: None,
             ended: HashSet::new(),
+            now_ms: 0,
+            woken: false,
         }
     }
 
     /// Frames come out as `packet::publish` makes them, in the order of acceptance.
     pub fn compare(&self, lane: usize, bytes: &[u8], found: &[Frame]) {
         let mut start = 0;
-        for frame in found {
-            let item = self.lanes[lane].get(&frame.number).expect("only what was accepted and is still owed comes out");
-            assert!(bytes[start..frame.end] == item.sample.frame(frame.packet_id, frame.dup), "{frame:?}");
-            start = frame.end;
+        for frames in found.chunk_by(|a, b| a.end == b.end) {
+            let first = frames[0];
+            let sample = |frame: &Frame| {
+                let item = self.lanes[lane].get(&frame.number);
+                &item.expect("only what was accepted and is still owed comes out").sample
+            };
+            let bytes = &bytes[std::mem::replace(&mut start, first.end)..first.end];
+            if !sample(&first).event || self.limits.batch.is_none() {
+                assert!(frames.len() == 1 && bytes == sample(&first).frame(first.packet_id, first.dup), "{first:?}");
+                continue;
+            }
+            let samples: Vec<&Sample> = frames.iter().map(sample).collect();
+            self.compare_batch(bytes, &samples);
         }
         assert!(found.is_sorted_by(|a, b| a.number < b.number));
+    }
+
+    /// A batch is of one topic and QoS, holds just its events, and no more than it may.
+    fn compare_batch(&self, bytes: &[u8], samples: &[&Sample]) {
+        let batching = self.limits.batch.expect("there are batches");
+        let Ok(Some((Incoming::Publish(publish), size))) = packet::parse(bytes, MAX_REMAINING) else {
+            panic!("a batch is one message")
+        };
+        assert_eq!((size, publish.retain), (bytes.len(), false));
+        for sample in samples {
+            assert!(sample.event && !sample.retain && !sample.priority && publish.qos == sample.qos);
+            assert_eq!(publish.topic, format!("{}/@batch", sample.topic()));
+        }
+        let payloads: Vec<Vec<u8>> = samples.iter().map(|sample| sample.payload()).collect();
+        assert_eq!(elements(publish.payload), payloads);
+        let bytes: usize = payloads.iter().map(|payload| payload.len() + 1).sum::<usize>() + 1;
+        assert!(samples.len() <= batching.events as usize && (bytes <= batching.bytes || samples.len() == 1));
     }
 
     pub fn telemetry_written(&mut self, found: &[Frame]) {
@@ -105,7 +137,8 @@ impl<D: Dice> Model<D> {
         }
     }
 
-    pub fn stamped(&mut self, frame: &Frame) {
+    /// `first`: not the event of a batch behind its first.
+    pub fn stamped(&mut self, frame: &Frame, first: bool) {
         assert!((1..=MAX_PUBLISH_ID).contains(&frame.packet_id));
         assert!(self.last_sent_here.is_none_or(|last| last < frame.number), "replays first, and all in first order");
         self.last_sent_here = Some(frame.number);
@@ -118,7 +151,7 @@ impl<D: Dice> Model<D> {
         assert!(!item.released, "after PUBREC a message is not sent again");
         match item.packet_id {
             Some(id) => assert_eq!((id, true, true), (frame.packet_id, frame.dup, self.present)),
-            None => assert_eq!((twice, frame.dup), (0, false), "an identifier is in use once"),
+            None => assert_eq!((twice == 0, frame.dup), (first, false), "an identifier is in use once"),
         }
         item.packet_id = Some(frame.packet_id);
         (item.sent, item.sent_here) = (true, true);
@@ -132,9 +165,10 @@ impl<D: Dice> Model<D> {
         assert_eq!(counters.uncertain, self.uncertain);
         let holding = self.lanes[1].values().filter(|item| item.packet_id.is_some()).count();
         assert_eq!(self.outbox.in_flight_events(), holding);
-        assert!(holding <= self.limits.in_flight);
-        let exactly_once = self.lanes[1].values().filter(|item| item.packet_id.is_some() && item.sample.qos == 2);
-        assert!(exactly_once.count() <= self.limits.in_flight_qos2);
+        let ids = |least: u8| -> HashSet<u16> {
+            self.lanes[1].values().filter(|item| item.sample.qos >= least).filter_map(|item| item.packet_id).collect()
+        };
+        assert!(ids(1).len() <= self.limits.in_flight && ids(2).len() <= self.limits.in_flight_qos2);
         assert!(self.outbox.allocated() <= self.limits.queued_bytes, "{} bytes", self.outbox.allocated());
         self.check_boundary();
         if let Some((mark, number)) = self.mark {

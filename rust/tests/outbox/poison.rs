@@ -27,7 +27,7 @@ impl Allergic<'_> {
         let released = self.outbox.answered();
         released.into_iter().for_each(|id| _ = self.outbox.acknowledge(Ack::PubComp, id).unwrap());
         self.came.push(Vec::new());
-        while self.outbox.pending() != Pending::Nothing {
+        while self.outbox.pending(0) != Pending::Nothing {
             let probing = self.outbox.is_probing();
             if let Some(segment) = self.outbox.take_telemetry() {
                 assert!(!probing, "nothing else");
@@ -114,7 +114,7 @@ fn while_probing_new_events_wait_and_wake_nobody() {
     for qos in [0, 1, 2] {
         assert!(!Sample::new(10, qos, 20).offer(&mut outbox).unwrap().1);
     }
-    assert_eq!(outbox.pending(), Pending::Nothing);
+    assert_eq!(outbox.pending(0), Pending::Nothing);
     assert!(outbox.take_telemetry().is_none() && outbox.take_acknowledged().is_none());
     for next in [1, 1, 2] {
         assert!(outbox.is_probing());
@@ -188,7 +188,7 @@ fn a_broker_that_dies_of_pubrel_gets_none_any_more() {
     for _ in 0..2 {
         assert!(outbox.connected(true).is_empty());
         assert_eq!(outbox.answered(), [1, 2]);
-        assert_eq!(outbox.pending(), Pending::Nothing, "PUBREL is alone");
+        assert_eq!(outbox.pending(0), Pending::Nothing, "PUBREL is alone");
         outbox.ended(true, SOON_MS);
     }
     assert_eq!((outbox.counters().acknowledged, outbox.counters().uncertain), (2, 2));

@@ -162,8 +162,14 @@ fn a_message_that_cannot_fit_drops_nothing() {
 #[test]
 fn events_are_capped_too() {
     for (on_full, expected) in [(OnFull::DropOldest, 9_905..10_000), (OnFull::DropNewest, 0..95)] {
-        let limits =
-            Limits { queued_bytes: 1 << 20, queued_events: Some(100), in_flight: 10, in_flight_qos2: 10, on_full };
+        let limits = Limits {
+            queued_bytes: 1 << 20,
+            queued_events: Some(100),
+            in_flight: 10,
+            in_flight_qos2: 10,
+            on_full,
+            batch: None,
+        };
         let mut outbox = Outbox::new(limits);
         assert_eq!(Sample::new(0, 0, 100).offer(&mut outbox), Err(Rejection::NotConnected));
         outbox.open();

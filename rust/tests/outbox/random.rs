@@ -1,6 +1,6 @@
 //! Thousands of random operations on an outbox.
 
-use cascade_mqtt_core::outbox::{Limits, OnFull};
+use cascade_mqtt_core::outbox::{Batching, Limits, OnFull};
 use fastrand::Rng;
 
 use crate::dice::Dice;
@@ -13,7 +13,7 @@ impl Dice for Rng {
 }
 
 fn run(on_full: OnFull) {
-    for seed in 0..8 {
+    for seed in 0..16 {
         let mut rng = Rng::with_seed(seed);
         let limits = Limits {
             queued_bytes: [24_000, 100_000, 1_000_000][rng.usize(..3)],
@@ -21,6 +21,12 @@ fn run(on_full: OnFull) {
             in_flight: [1, 7, 300][rng.usize(..3)],
             in_flight_qos2: [1, 3, 20][rng.usize(..3)],
             on_full,
+            batch: rng.bool().then(|| Batching {
+                events: [1, 3, 20, 300][rng.usize(..4)],
+                bytes: [2, 500, 5_000, 400_000][rng.usize(..4)],
+                linger_ms: [0, 5, 50][rng.usize(..3)],
+                compress: rng.bool(),
+            }),
         };
         let mut model = Model::new(rng, limits);
         (0..2_000).for_each(|_| model.step());

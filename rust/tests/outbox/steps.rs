@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use cascade_mqtt_core::outbox::{Ack, DropReason, Outcome, Progress};
+use cascade_mqtt_core::compression;
+use cascade_mqtt_core::outbox::{Ack, DropReason, Outbox, Outcome, Pending, Progress};
 
 use crate::dice::Dice;
 use crate::model::{Hand, Item, Model};
-use crate::queue::{Frame, Sample, frames, puback};
+use crate::queue::{Frame, Sample, frames, puback, take_acknowledged};
 
 impl<D: Dice> Model<D> {
     pub fn step(&mut self) {
         match self.dice.below(100) {
-            0..45 => self.offer(),
-            45..70 if self.connected => self.write(),
+            0..40 => self.offer(),
+            40..45 if self.connected => self.doze(),
+            45..70 if self.connected => {
+                self.look();
+                self.write();
+            }
             70..90 if self.connected => self.acknowledge(),
             90..94 => self.withdraw(),
             94..96 => self.mark = Some((self.outbox.mark(), self.next)),
@@ -32,10 +37,12 @@ impl<D: Dice> Model<D> {
         let qos = self.dice.below(3) as u8;
         let track = qos > 0 && self.dice.below(10) == 0;
         let [retain, priority] = [0; 2].map(|_| self.dice.below(20) == 0);
-        let sample = Sample { number: self.next, size, qos, retain, priority };
+        let event = self.limits.batch.is_some() && !(retain || priority || track) && self.dice.below(8) > 0;
+        let sample = Sample { number: self.next, size, qos, retain, priority, event };
         self.next += 1;
-        if let Ok((token, _)) = sample.offer_tracked(&mut self.outbox, track) {
+        if let Ok((token, woken)) = sample.offer_tracked(&mut self.outbox, track) {
             assert_eq!(token != 0, track);
+            self.woken |= woken;
             let protected = retain || priority || track;
             let item =
                 Item { sample, protected, token, packet_id: None, sent: false, sent_here: false, released: false };
@@ -43,8 +50,39 @@ impl<D: Dice> Model<D> {
         }
     }
 
+    /// What there is for the writer, some time later.
+    fn look(&mut self) -> Pending {
+        self.now_ms += self.dice.below(4) as u64;
+        self.outbox.pending(self.now_ms)
+    }
+
+    /// A writer that has little or nothing sleeps: what becomes worth a write, and a batch that needs a timer, wakes it.
+    fn doze(&mut self) {
+        let (before, due) = (self.look(), self.outbox.next_due());
+        let changed = |outbox: &Outbox| {
+            let counters = outbox.counters();
+            counters.rejected().chain(counters.dropped()).map(|(_, count)| count).sum::<u64>()
+        };
+        let unchanged = changed(&self.outbox);
+        self.woken = false;
+        for _ in 0..self.dice.below(4) {
+            self.offer();
+        }
+        let instant = self.limits.batch.is_some_and(|batching| batching.linger_ms == 0);
+        if before == Pending::Worth || instant || changed(&self.outbox) != unchanged {
+            return;
+        }
+        let pending = self.outbox.pending(self.now_ms);
+        // A lane whose window is full is waited for by nobody but its acknowledgements.
+        let is_free = self.outbox.in_flight_events() == 0 && before == Pending::Nothing;
+        let is_timed = is_free && due.is_none() && self.outbox.next_due().is_some();
+        let is_news = (pending != before && before == Pending::Nothing) || pending == Pending::Worth;
+        assert!(self.woken || !(is_news || is_timed), "{pending:?} after {before:?}, and nobody woke the writer");
+    }
+
     /// Take something if the hand is empty, else write all of it.
     fn write(&mut self) {
+        let compress = self.limits.compresses();
         match std::mem::replace(&mut self.hand, Hand::Nothing) {
             Hand::Telemetry(segment, found) => {
                 self.telemetry_written(&found);
@@ -52,18 +90,23 @@ impl<D: Dice> Model<D> {
             }
             Hand::Tracked(span, _) => self.outbox.retain(span),
             Hand::Nothing if self.dice.coin() => {
-                if let Some(segment) = self.outbox.take_telemetry() {
+                if let Some(mut segment) = self.outbox.take_telemetry() {
+                    if compress {
+                        segment.pack(compression::shorten);
+                    }
                     let found = frames(&segment.bytes);
                     self.compare(0, &segment.bytes, &found);
                     self.hand = Hand::Telemetry(segment, found);
                 }
             }
             Hand::Nothing => {
-                if let Some(span) = self.outbox.take_acknowledged() {
+                if let Some(span) = take_acknowledged(&mut self.outbox, compress) {
                     let bytes = &span.bytes[span.start..span.end];
                     let found = frames(bytes);
                     assert!(!found.is_empty());
-                    found.iter().for_each(|frame| self.stamped(frame));
+                    for frames in found.chunk_by(|a, b| a.end == b.end) {
+                        frames.iter().enumerate().for_each(|(place, frame)| self.stamped(frame, place == 0));
+                    }
                     self.compare(1, bytes, &found);
                     self.hand = Hand::Tracked(span, found);
                 }
@@ -77,6 +120,8 @@ impl<D: Dice> Model<D> {
             .filter(|(_, item)| item.sent_here || item.released)
             .filter_map(|(number, item)| Some((*number, item.packet_id?)))
             .collect();
+        // Of a batch once.
+        ids.dedup_by_key(|(_, id)| *id);
         self.dice.shuffle(&mut ids);
         ids.truncate(self.dice.below(ids.len() + 1));
         for (number, id) in ids {
@@ -90,17 +135,19 @@ impl<D: Dice> Model<D> {
                 assert_eq!(self.outbox.acknowledge(Ack::PubComp, id), Ok(Progress::Nothing), "late");
                 assert_eq!(self.outbox.acknowledge(Ack::PubRec, id), Ok(Progress::Released));
                 assert_eq!(self.outbox.acknowledge(Ack::PubRec, id), Ok(Progress::Nothing), "repeated");
-                item.released = true;
+                self.of_message(id).for_each(|item| item.released = true);
                 if self.dice.coin() {
                     continue;
                 }
             }
+            let events = self.of_message(id).count();
             let item = self.lanes[1].remove(&number).expect("listed above");
-            assert_eq!(self.outbox.acknowledge(last, id), Ok(Progress::Done(item.token)));
+            self.lanes[1].retain(|_, item| item.packet_id != Some(id));
+            assert_eq!(self.outbox.acknowledge(last, id), Ok(Progress::Done { token: item.token, events }));
             for ack in [Ack::PubAck, Ack::PubRec, Ack::PubComp] {
                 assert_eq!(self.outbox.acknowledge(ack, id), Ok(Progress::Nothing), "a duplicate ends nothing");
             }
-            self.acknowledged += 1;
+            self.acknowledged += events as u64;
             assert_eq!(item.token != 0, self.outbox.take_outcomes().contains(&Outcome::Acknowledged(item.token)));
             self.ended.insert(item.token);
         }
@@ -109,6 +156,11 @@ impl<D: Dice> Model<D> {
             assert!(!puback(&mut self.outbox, unknown));
         }
         self.outbox.settle();
+    }
+
+    /// The events of a batch, or what else has this identifier.
+    fn of_message(&mut self, id: u16) -> impl Iterator<Item = &mut Item> {
+        self.lanes[1].values_mut().filter(move |item| item.packet_id == Some(id))
     }
 
     fn withdraw(&mut self) {
@@ -144,13 +196,15 @@ impl<D: Dice> Model<D> {
         self.last_sent_here = None;
         let released = self.outbox.connected(self.present);
         let past_pubrec = |item: &Item| item.released.then_some(item.packet_id).flatten();
-        let expected: Vec<u16> = self.lanes[1].values().filter_map(past_pubrec).collect();
+        let mut expected: Vec<u16> = self.lanes[1].values().filter_map(past_pubrec).collect();
+        let events = expected.len() as u64;
+        expected.dedup();
         if self.present {
             assert_eq!(released, expected, "PUBREL again, in order");
         } else {
             assert!(released.is_empty());
-            self.uncertain += expected.len() as u64;
-            self.acknowledged += expected.len() as u64;
+            self.uncertain += events;
+            self.acknowledged += events;
             self.lanes[1].retain(|_, item| !item.released);
         }
         for item in self.lanes[1].values_mut() {
@@ -168,6 +222,7 @@ impl<D: Dice> Model<D> {
             if self.outbox.is_empty() {
                 break;
             }
+            self.look();
             self.write();
             self.acknowledge();
             self.check();

@@ -126,7 +126,7 @@ fn after_a_tick_nothing_is_due() {
         for subscription in 0..300 {
             now += rng.u64(..700);
             match rng.u8(..10) {
-                0 => session.subscribe(now, subscription, format!("t/{}", rng.u8(..4)), 1),
+                0 => session.subscribe(now, subscription, format!("t/{}", rng.u8(..4)), 1, false),
                 1 => session.unsubscribe(now, rng.u32(..=subscription)),
                 2 => session.set_paused(now, rng.bool()),
                 3..6 => session.sent(now),

@@ -22,7 +22,7 @@ fn subscribed(filters: &[&str]) -> Session {
     let mut session = session();
     session.connected(0, false);
     for (subscription, filter) in (1..).zip(filters) {
-        session.subscribe(0, subscription, (*filter).into(), 1);
+        session.subscribe(0, subscription, (*filter).into(), 1, false);
     }
     for (id, _) in subscribes(&hear(&mut session)) {
         session.suback(0, id, &[1]).unwrap();
@@ -36,7 +36,7 @@ fn subscribed(filters: &[&str]) -> Session {
 fn a_thousand_subscriptions_wait_for_identifiers_and_none_is_used_twice() {
     let mut session = session();
     for subscription in 0..2_000 {
-        session.subscribe(0, subscription, format!("t/{subscription}"), 1);
+        session.subscribe(0, subscription, format!("t/{subscription}"), 1, false);
     }
     session.connected(0, false);
     let first = hear(&mut session);
@@ -65,12 +65,12 @@ fn a_thousand_subscriptions_wait_for_identifiers_and_none_is_used_twice() {
 fn requests_keep_their_order_while_they_wait() {
     let mut session = subscribed(&["kept"]);
     for subscription in 0..IDS as u32 {
-        session.subscribe(0, 100 + subscription, format!("t/{subscription}"), 1);
+        session.subscribe(0, 100 + subscription, format!("t/{subscription}"), 1, false);
     }
     let ids: Vec<u16> = subscribes(&hear(&mut session)).iter().map(|(id, _)| *id).collect();
     session.unsubscribe(0, 1);
-    session.subscribe(0, 2, "kept".into(), 1);
-    session.subscribe(0, 3, "never".into(), 1);
+    session.subscribe(0, 2, "kept".into(), 1, false);
+    session.subscribe(0, 3, "never".into(), 1, false);
     session.unsubscribe(0, 3);
     assert_eq!(hear(&mut session), []);
     assert_eq!(session.take_notices(), [Notice::Unsubscribed { subscription: 3 }], "it was not asked for yet");
@@ -91,7 +91,7 @@ fn identifiers_of_what_is_never_answered_are_free_again() {
     let mut session = session();
     session.connected(0, false);
     for subscription in 0..IDS as u32 + 1 {
-        session.subscribe(0, subscription, format!("t/{subscription}"), 1);
+        session.subscribe(0, subscription, format!("t/{subscription}"), 1, false);
     }
     assert_eq!(subscribes(&hear(&mut session)).len(), IDS);
     (0..IDS).for_each(|_| session.pingresp(0));
@@ -120,7 +120,7 @@ fn an_answer_to_another_kind_of_request_is_a_violation() {
     session.unsubscribe(0, 1);
     let id = unsubscribes(&hear(&mut session))[0].0;
     assert_eq!(session.suback(0, id, &[1]), Err(Violation::Unexpected("SUBACK")));
-    session.subscribe(0, 2, "b".into(), 1);
+    session.subscribe(0, 2, "b".into(), 1, false);
     let id = subscribes(&hear(&mut session))[0].0;
     assert_eq!(session.unsuback(0, id), Err(Violation::Unexpected("UNSUBACK")));
 }
@@ -132,7 +132,7 @@ fn what_was_left_offline_is_unsubscribed_where_the_session_is_present() {
         session.disconnected();
         session.unsubscribe(0, 1);
         session.unsubscribe(0, 3);
-        session.subscribe(0, 9, "never/asked".into(), 1);
+        session.subscribe(0, 9, "never/asked".into(), 1, false);
         session.unsubscribe(0, 9);
         assert_eq!(session.take_notices().len(), 3, "nobody waits for a connection");
         session.connected(1_000, present);

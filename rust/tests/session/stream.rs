@@ -21,8 +21,8 @@ fn stream() -> Vec<u8> {
 fn begun() -> Session {
     let mut session = session();
     session.connected(0, false);
-    session.subscribe(0, 1, "a/#".into(), 1);
-    session.subscribe(0, 2, "b".into(), 1);
+    session.subscribe(0, 1, "a/#".into(), 1, false);
+    session.subscribe(0, 2, "b".into(), 1, false);
     assert_eq!(subscribes(&hear(&mut session)), [(65_001, "a/#"), (65_002, "b")]);
     session.unsubscribe(0, 2);
     hear(&mut session);

@@ -9,7 +9,7 @@ use crate::ear::{ACK_TIMEOUT_MS, Heard, RETAINED_TIMEOUT_MS, hear, route, sessio
 fn subscribed(filter: &str) -> (Session, u16) {
     let mut session = session();
     session.connected(0, false);
-    session.subscribe(0, 1, filter.into(), 1);
+    session.subscribe(0, 1, filter.into(), 1, false);
     let heard = hear(&mut session);
     let id = subscribes(&heard)[0].0;
     assert_eq!(heard, [Heard::Subscribe { id, filter: filter.into(), qos: 1 }, Heard::Ping]);
@@ -107,8 +107,8 @@ fn acknowledgements_of_nothing_are_violations() {
     session.pingresp(20);
     session.pingresp(21);
     session.suback(30, id, &[1]).unwrap();
-    session.subscribe(30, 2, "b".into(), 1);
-    session.subscribe(30, 3, "c".into(), 1);
+    session.subscribe(30, 2, "b".into(), 1, false);
+    session.subscribe(30, 3, "c".into(), 1, false);
     for (id, _) in subscribes(&hear(&mut session)) {
         session.suback(31, id, &[1]).unwrap();
     }
@@ -125,7 +125,7 @@ fn acknowledgements_of_nothing_are_violations() {
 fn each_connection_subscribes_to_each_filter_once_and_pings_behind_the_last() {
     let mut session = session();
     for (subscription, filter, qos) in [(1, "a", 0), (2, "b/#", 0), (3, "a", 1), (4, "b/#", 0)] {
-        session.subscribe(0, subscription, filter.into(), qos);
+        session.subscribe(0, subscription, filter.into(), qos, false);
     }
     assert!(hear(&mut session).is_empty(), "without a connection nothing is sent");
     for connection in 0..3 {
@@ -156,7 +156,7 @@ fn each_connection_subscribes_to_each_filter_once_and_pings_behind_the_last() {
 fn a_message_reaches_each_matching_subscription_once() {
     let mut session = session();
     for (subscription, filter) in [(1, "a/#"), (2, "a/+"), (3, "b"), (4, "a/#"), (5, "#"), (6, "$SYS/#"), (7, "+/x")] {
-        session.subscribe(0, subscription, filter.into(), 0);
+        session.subscribe(0, subscription, filter.into(), 0, false);
     }
     assert_eq!(route(&mut session, 0, "a", "", false), [1, 4, 5]);
     assert_eq!(route(&mut session, 0, "a/x", "", false), [1, 2, 4, 5, 7]);
@@ -167,7 +167,7 @@ fn a_message_reaches_each_matching_subscription_once() {
 #[test]
 fn retained_messages_go_to_those_who_asked_only() {
     let mut session = settled("a/#");
-    session.subscribe(200, 2, "a/b".into(), 1);
+    session.subscribe(200, 2, "a/b".into(), 1, false);
     assert_eq!(route(&mut session, 210, "a/b", "x", true), [2]);
     assert_eq!(route(&mut session, 210, "a/b", "y", false), [1, 2]);
     // Nobody asked for this one: a broker that keeps the flag on what is new.
@@ -179,7 +179,7 @@ fn of_the_copies_that_overlapping_subscribes_bring_each_takes_one() {
     let mut session = session();
     session.connected(0, false);
     for (subscription, filter) in [(1, "a/#"), (2, "a/#"), (3, "a/+")] {
-        session.subscribe(0, subscription, filter.into(), 1);
+        session.subscribe(0, subscription, filter.into(), 1, false);
     }
     let copies = [(); 3].map(|()| route(&mut session, 1, "a/b", "x", true));
     assert_eq!(copies, [vec![1, 2, 3], vec![], vec![]]);
@@ -192,7 +192,7 @@ fn of_the_copies_that_overlapping_subscribes_bring_each_takes_one() {
 #[test]
 fn the_last_subscription_of_a_filter_unsubscribes_it() {
     let mut session = settled("a");
-    session.subscribe(100, 2, "a".into(), 1);
+    session.subscribe(100, 2, "a".into(), 1, false);
     hear(&mut session);
     session.unsubscribe(0, 1);
     assert!(hear(&mut session).is_empty());
@@ -235,7 +235,7 @@ fn identifiers_stay_above_those_of_publishes() {
     session.connected(0, false);
     let mut seen = Vec::new();
     for subscription in 0..2_000 {
-        session.subscribe(0, subscription, format!("t/{subscription}"), 0);
+        session.subscribe(0, subscription, format!("t/{subscription}"), 0, false);
         session.unsubscribe(0, subscription);
         for packet in hear(&mut session) {
             match packet {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cascade_mqtt_core::core::Command;
 use cascade_mqtt_core::inbox::Inbox;
 use cascade_mqtt_core::outbox::{Limits, Message, OnFull, Rejection};
+use cascade_mqtt_core::topic::BATCH;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -50,7 +51,10 @@ impl Run<'_> {
                 }
             }
             Action::Beat { alive_ms } => self.core.beat(Duration::from_millis(alive_ms)),
-            Action::Remote { slot, messages, size, qos, retain } => {
+            Action::Remote { slot, messages, size, qos, batched: true, .. } => {
+                self.publish_batch_remotely(slot, messages, size.min(500), qos);
+            }
+            Action::Remote { slot, messages, size, qos, retain, .. } => {
                 for _ in 0..messages {
                     self.publish_remotely(slot, size, qos, retain);
                 }
@@ -119,12 +123,19 @@ impl Run<'_> {
             Qos::Only(qos) => qos,
             Qos::Mixed => world.rng.u8(..=TOP),
         };
-        let (topic, payload) = (ledger::topic(number), ledger::payload(number, size));
         let [retain, priority] = [0; 2].map(|_| world.rng.u8(..10) == 0);
+        let track = tracked && qos > 0;
+        let batches = self.schedule.config.limits.batch.is_some();
+        let event = batches && !(retain || priority || track) && world.rng.u8(..8) > 0;
+        let payload = if event { ledger::event(number, size) } else { ledger::payload(number, size) };
+        let topic = ledger::topic(number);
         let message = Message { topic: topic.as_bytes(), payload: &payload, qos, retain, priority };
         let born_ms = world.now_ms() as u32;
-        let offered = self.core.outbox.lock().offer(&message, tracked && qos > 0, born_ms);
-        world.ledger.offered(&message, size, offered.map(|(token, _)| token));
+        let offered = match event {
+            true => self.core.outbox.lock().offer_event(&message, born_ms),
+            false => self.core.outbox.lock().offer(&message, track, born_ms),
+        };
+        world.ledger.offered(&message, size, event, offered.map(|(token, _)| token));
         drop(world);
         let waits = self.schedule.config.limits.on_full == OnFull::Wait;
         self.waits_for_room |= waits && offered == Err(Rejection::QueueFull);
@@ -157,9 +168,11 @@ impl Run<'_> {
         let config = &self.schedule.config;
         let number = self.consumers.len() as u32;
         let bell = Arc::clone(&self.core.bell);
-        let inbox = Arc::new(Inbox::new(number, config.max_inbox_bytes, config.max_inbox_messages, bell));
-        self.consumers.push(Consumer::new(slot, Arc::clone(&inbox), self.remote.len() as u64));
-        self.core.command(Command::Subscribe { inbox, filter: consumer::filter(slot), qos });
+        let batches = number % 2 == 1;
+        let filter = if number % 3 == 2 { consumer::topic(slot) } else { consumer::filter(slot) };
+        let inbox = Arc::new(Inbox::new(number, batches, config.max_inbox_bytes, config.max_inbox_messages, bell));
+        self.consumers.push(Consumer::new(slot, filter.clone(), Arc::clone(&inbox), self.remote.len() as u64));
+        self.core.command(Command::Subscribe { inbox, filter, qos });
     }
 
     fn unsubscribe(&mut self, which: usize) {
@@ -172,7 +185,7 @@ impl Run<'_> {
 
     pub fn publish_remotely(&mut self, slot: u8, size: usize, qos: u8, retain: bool) {
         let number = self.remote.len() as u64;
-        let delivery = Delivery { number, topic: consumer::topic(slot), qos, retain, size };
+        let delivery = Delivery { number, events: 0, topic: consumer::topic(slot), qos, retain, size };
         let mut world = self.world.lock();
         if world.broker.publish(&delivery) {
             let matching = self.consumers.iter_mut().filter(|consumer| consumer.subscribed && consumer.slot == slot);
@@ -180,6 +193,22 @@ impl Run<'_> {
         }
         world.broker_speaks();
         self.remote.push(delivery);
+    }
+
+    fn publish_batch_remotely(&mut self, slot: u8, events: usize, size: usize, qos: u8) {
+        let first = self.remote.len() as u64;
+        let numbers = first..first + events as u64;
+        let topic = format!("{}{BATCH}", consumer::topic(slot));
+        let delivery = Delivery { number: first, events: events as u64, topic, qos, retain: false, size };
+        let mut world = self.world.lock();
+        if world.broker.publish(&delivery) {
+            let matching = self.consumers.iter_mut().filter(|consumer| consumer.subscribed && consumer.slot == slot);
+            for consumer in matching.filter(|consumer| consumer.has_batches()) {
+                numbers.clone().for_each(|number| consumer.expect(number));
+            }
+        }
+        world.broker_speaks();
+        self.remote.extend(numbers.map(|number| Delivery { number, ..delivery.clone() }));
     }
 
     pub async fn stop(&mut self, timeout_ms: u64, polite: bool, hurried_after_ms: Option<u64>) -> Result<(), Broken> {

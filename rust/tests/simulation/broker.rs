@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use cascade_mqtt_core::batch::Batch;
 use cascade_mqtt_core::outbox::MAX_PUBLISH_ID;
+use cascade_mqtt_core::topic;
 use tokio::time::Instant;
 
 use crate::ledger::{HEAD, Ledger};
 use crate::session::{Delivery, Session, matches};
-use crate::wire::{self, Ack, Packet};
+use crate::wire::{self, Ack, Packet, Publish};
 
 /// What the broker can be told to keep to itself for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +198,7 @@ impl Broker {
         };
         live.silence_until = (!live.keep_alive.is_zero()).then(|| Instant::now() + live.keep_alive * 3 / 2);
         let session = self.sessions.get_mut(&live.identifier).expect("a live connection has a session");
+        let windows = ledger.windows;
         match packet {
             Packet::Publish(publish) => {
                 if self.largest.is_some_and(|above| publish.payload.len() > above + HEAD) {
@@ -203,14 +206,12 @@ impl Broker {
                     session.answered(publish.id);
                     return Ok(false);
                 }
-                let number = ledger.seen(&publish, link)?;
+                let numbers = numbers(&publish, link, ledger)?;
+                let mut arrive = || numbers.iter().try_for_each(|&number| ledger.arrived(number, link));
                 if publish.qos == 0 {
-                    return if publish.dup {
-                        Err("DUP at QoS 0".into())
-                    } else {
-                        ledger.arrived(number, link).map(|()| true)
-                    };
+                    return if publish.dup { Err("DUP at QoS 0".into()) } else { arrive().map(|()| true) };
                 }
+                let number = numbers[0];
                 if publish.id > MAX_PUBLISH_ID {
                     return Err(format!("PUBLISH with the identifier {} of a SUBSCRIBE", publish.id));
                 }
@@ -218,8 +219,8 @@ impl Broker {
                     return Err(format!("message {number} has DUP set where nothing is repeated"));
                 }
                 live.replayed |= !publish.dup;
-                if session.take_in(number, &publish, ledger.windows)? {
-                    ledger.arrived(number, link)?;
+                if session.take_in(number, &publish, windows)? {
+                    arrive()?;
                 }
                 let answer = if publish.qos == 1 { Ack::Acknowledged } else { Ack::Received };
                 self.answer(Answer::Ack(answer), wire::ack(answer, publish.id), publish.id);
@@ -325,4 +326,16 @@ impl Broker {
             self.said.push((link, bytes));
         }
     }
+}
+
+/// The messages that a PUBLISH holds, which are as they were published.
+fn numbers(publish: &Publish<'_>, link: usize, ledger: &mut Ledger) -> Result<Vec<u64>, String> {
+    let Some(topic) = topic::of_batch(publish.topic) else {
+        return Ok(vec![ledger.seen(publish, link)?]);
+    };
+    let mut batch = Batch::default();
+    batch.read(publish.payload, 1 << 20).map_err(|why| format!("a batch is {why:?}"))?;
+    let events = batch.elements(publish.payload).map(|payload| Publish { topic, payload, ..*publish });
+    let numbers: Vec<u64> = events.map(|event| ledger.seen(&event, link)).collect::<Result<_, _>>()?;
+    if numbers.is_empty() { Err("an empty batch".into()) } else { Ok(numbers) }
 }

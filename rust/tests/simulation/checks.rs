@@ -39,7 +39,7 @@ impl Run<'_> {
             && counters.submitted == counters.accepted + rejected
             && counters.accepted == accounted
             && allocated <= limits.queued_bytes
-            && outbox.in_flight_events() <= limits.in_flight
+            && (limits.batch.is_some() || outbox.in_flight_events() <= limits.in_flight)
             && (limits.on_full == OnFull::DropOldest || counters.dropped().all(|(reason, _)| reason != "queue_full"));
         drop(outbox);
         self.demand(

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cascade_mqtt_core::inbox::{Batch, Inbox};
+use cascade_mqtt_core::batch;
+use cascade_mqtt_core::inbox::{Batch, Inbox, Message};
+use cascade_mqtt_core::topic::BATCH;
 
-use crate::ledger::{number_of, payload};
+use crate::ledger::{event, number_of, payload};
 use crate::session::Delivery;
 
 /// How a consumer reads.
@@ -19,6 +21,7 @@ pub enum Pace {
 
 pub struct Consumer {
     pub slot: u8,
+    pub filter: String,
     pub inbox: Arc<Inbox>,
     pub pace: Pace,
     pub subscribed: bool,
@@ -44,9 +47,10 @@ pub fn topic(slot: u8) -> String {
 }
 
 impl Consumer {
-    pub fn new(slot: u8, inbox: Arc<Inbox>, first: u64) -> Self {
+    pub fn new(slot: u8, filter: String, inbox: Arc<Inbox>, first: u64) -> Self {
         Self {
             slot,
+            filter,
             inbox,
             pace: Pace::Eager,
             subscribed: true,
@@ -57,6 +61,17 @@ impl Consumer {
             latest: [None; 2],
             owed: Vec::new(),
         }
+    }
+
+    /// What it is subscribed to at the broker.
+    pub fn filters(&self) -> impl Iterator<Item = String> {
+        let batches = (self.inbox.batches && !self.filter.ends_with('#')).then(|| format!("{}{BATCH}", self.filter));
+        [self.filter.clone()].into_iter().chain(batches)
+    }
+
+    /// Whether batches come to it, as they are or taken apart.
+    pub fn has_batches(&self) -> bool {
+        self.inbox.batches || self.filter.ends_with('#')
     }
 
     pub fn answered(&mut self, subscribed: bool) -> Result<(), String> {
@@ -93,20 +108,15 @@ impl Consumer {
         };
         for _ in 0..most {
             let mut batch = std::mem::take(&mut self.batch);
+            let batches = self.inbox.batches;
             let read = self.inbox.next(&mut batch, |message| {
-                let number = number_of(message.payload).and_then(|number| published.get(number as usize));
-                let intact = number.filter(|delivery| {
-                    delivery.topic == message.topic && message.payload == payload(delivery.number, delivery.size)
-                });
-                intact.map(|delivery| (delivery.number, message.flags)).ok_or("a message that nobody published")
+                numbers(&message, batches, published).map(|numbers| (numbers, message.flags))
             });
             self.batch = batch;
-            match read {
-                None => return Ok(()),
-                Some(read) => {
-                    let (number, flags) = read?;
-                    self.came(number, flags, sessions_lost)?;
-                }
+            let Some(read) = read else { return Ok(()) };
+            let (numbers, flags) = read.ok_or("a message that nobody published")?;
+            for number in numbers {
+                self.came(number, flags, sessions_lost)?;
             }
         }
         Ok(())
@@ -132,4 +142,24 @@ impl Consumer {
         }
         Ok(())
     }
+}
+
+/// What a message tells: its number, and those of a batch that comes as it is. None: nobody published it.
+fn numbers(message: &Message<'_>, batches: bool, published: &[Delivery]) -> Option<Vec<u64>> {
+    let one = |content: &[u8], topic: &str| {
+        let delivery = published.get(number_of(content)? as usize)?;
+        let number = delivery.number;
+        let as_published =
+            if delivery.events > 0 { event(number, delivery.size) } else { payload(number, delivery.size) };
+        (topic == delivery.topic && content == as_published).then_some(number)
+    };
+    if batches && let Some(number) = one(message.payload, &format!("{}{BATCH}", message.topic)) {
+        return Some(vec![number]);
+    }
+    if !message.topic.ends_with(BATCH) {
+        return Some(vec![one(message.payload, message.topic)?]);
+    }
+    let mut batch = batch::Batch::default();
+    batch.read(message.payload, 1 << 20).ok().filter(|()| !batches)?;
+    batch.elements(message.payload).map(|element| one(element, message.topic)).collect()
 }

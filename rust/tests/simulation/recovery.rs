@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::consumer::{self, Consumer, Pace};
+use crate::consumer::{Consumer, Pace};
 use crate::link::Way;
 use crate::net::Weather;
 use crate::run::{Broken, Run};
@@ -54,7 +54,7 @@ impl Run<'_> {
 
     /// What is subscribed to is, and messages go both ways.
     pub async fn works(&mut self) -> Result<(), Broken> {
-        let wanted: BTreeSet<String> = self.subscribed().map(|consumer| consumer::filter(consumer.slot)).collect();
+        let wanted: BTreeSet<String> = self.subscribed().flat_map(Consumer::filters).collect();
         let active: BTreeSet<String> = self
             .world
             .lock()
@@ -74,6 +74,9 @@ impl Run<'_> {
         // Nothing but the message itself wakes the driver.
         self.publish(20, Qos::Only(1), true);
         self.until(200, "a message out of idleness", |run| run.world.lock().ledger.waiting(0).is_none()).await?;
+        self.publish(20, Qos::Only(1), false);
+        let linger_ms = self.schedule.config.limits.batch.map_or(0, |batching| batching.linger_ms);
+        self.until(200 + linger_ms, "an event out of idleness", |run| run.world.lock().ledger.has_newest()).await?;
         self.pass(3_000).await?;
         self.demand(self.connected, "a connection that nothing disturbs has ended")
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cascade_mqtt_core::config::Config;
-use cascade_mqtt_core::outbox::{Limits, OnFull};
+use cascade_mqtt_core::outbox::{Batching, Limits, OnFull};
 use cascade_mqtt_core::session::Settings;
 use fastrand::Rng;
 
@@ -47,6 +47,7 @@ pub enum Action {
         size: usize,
         qos: u8,
         retain: bool,
+        batched: bool,
     },
     Weather(Weather),
     Cut {
@@ -137,6 +138,12 @@ fn config(rng: &mut Rng) -> Config {
             in_flight: *pick(rng, &[1, 2, 10, 50, 10_000]),
             in_flight_qos2: *pick(rng, &[1, 2, 20]),
             on_full: *pick(rng, &[OnFull::DropOldest, OnFull::DropNewest, OnFull::Wait]),
+            batch: rng.bool().then(|| Batching {
+                events: *pick(rng, &[1, 2, 10, 100]),
+                bytes: *pick(rng, &[300, 3_000, 64 * kibibyte]),
+                linger_ms: *pick(rng, &[0, 5, 50]),
+                compress: rng.bool(),
+            }),
         },
         settings: Settings {
             keep_alive_ms: u64::from(keep_alive_s) * 1000,
@@ -194,6 +201,7 @@ fn action(rng: &mut Rng) -> Action {
             size: size(rng),
             qos: rng.u8(..=TOP),
             retain: rng.u8(..5) == 0,
+            batched: rng.u8(..3) == 0,
         },
         62..74 => fault_of_the_network(rng),
         74..80 => Action::Weather(weather(rng)),

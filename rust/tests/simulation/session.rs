@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::ledger::{Windows, payload};
+use cascade_mqtt_core::compression;
+
+use crate::ledger::{Windows, event, payload};
 use crate::wire::{self, Ack, Publish};
 
 /// A message of somebody else's.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     pub number: u64,
+    /// Of a batch, whose first one has the number; 0: it is none.
+    pub events: u64,
     pub topic: String,
     pub qos: u8,
     pub retain: bool,
@@ -23,9 +27,21 @@ struct Open {
     received: bool,
 }
 
-/// Filters of the schedule end in `/#`.
+/// Filters of the schedule end in `/#`, or have no wildcard.
 pub fn matches(filter: &str, topic: &str) -> bool {
-    filter.strip_suffix('#').is_some_and(|stem| topic.starts_with(stem))
+    filter == topic || filter.strip_suffix('#').is_some_and(|stem| topic.starts_with(stem))
+}
+
+/// What goes over the wire, compressed or not.
+fn content(delivery: &Delivery) -> Vec<u8> {
+    let Delivery { number, events, size, .. } = *delivery;
+    if events == 0 {
+        return payload(number, size);
+    }
+    let elements: Vec<Vec<u8>> = (number..number + events).map(|number| event(number, size)).collect();
+    let array = [b"[", &elements.join(&b","[..])[..], b"]"].concat();
+    let mut packed = Vec::new();
+    if number % 2 == 0 && compression::shorten(&array, &mut packed) { packed } else { array }
 }
 
 #[derive(Default)]
@@ -121,7 +137,8 @@ impl Session {
 
     /// The messages that are lost with this session.
     pub fn under_way(self) -> impl Iterator<Item = u64> {
-        self.queue.into_iter().chain(self.open.into_iter().map(|open| open.delivery)).map(|delivery| delivery.number)
+        let deliveries = self.queue.into_iter().chain(self.open.into_iter().map(|open| open.delivery));
+        deliveries.flat_map(|delivery| delivery.number..delivery.number + delivery.events.max(1))
     }
 
     /// All that is open, sent again; `anew`: on a new connection, where nothing is owed yet.
@@ -205,8 +222,8 @@ impl Session {
     }
 
     fn write(&mut self, delivery: &Delivery, id: u16, dup: bool) {
-        let Delivery { number, topic, qos, retain, size } = delivery;
-        let payload = payload(*number, *size);
+        let Delivery { topic, qos, retain, .. } = delivery;
+        let payload = content(delivery);
         let packet = Publish { dup, qos: *qos, retain: *retain, id, topic, payload: &payload };
         self.out.extend(wire::publish(&packet));
         if *qos > 0 {

@@ -15,7 +15,7 @@ pub enum Packet<'a> {
     Disconnect,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Publish<'a> {
     pub dup: bool,
     pub qos: u8,

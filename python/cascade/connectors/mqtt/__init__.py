@@ -1,12 +1,14 @@
 """Workflow telemetry to an MQTT broker, and control messages back, without slowing the workflow."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .batching import BatchOptions
 from .connector import MqttConnector
 from .errors import (
     BackendUnavailable,
     ConfirmationError,
     ConnectError,
+    ConstraintError,
     MqttError,
     PayloadError,
     SubscribeError,
@@ -19,21 +21,53 @@ from .protocols import Connector, SubscriptionHandle
 from .stats import Stats
 from .telemetry import TelemetryPublisher
 
+if TYPE_CHECKING:
+    from .constraints import (
+        Change,
+        ConstraintController,
+        ConstraintManager,
+        ConstraintResolver,
+        ConstraintSync,
+        Environment,
+        Gate,
+        GlobalConstraint,
+        KeyFile,
+        Lazy,
+        ResourceManager,
+        SigningKey,
+        SyncStats,
+    )
+
 __all__ = [
     "BackendUnavailable",
+    "BatchOptions",
+    "Change",
     "ConfirmationError",
     "ConnectError",
     "Connector",
+    "ConstraintController",
+    "ConstraintError",
+    "ConstraintManager",
+    "ConstraintResolver",
+    "ConstraintSync",
+    "Environment",
     "GapEvent",
+    "Gate",
+    "GlobalConstraint",
+    "KeyFile",
+    "Lazy",
     "LifecycleEvent",
     "Message",
     "MqttConnector",
     "MqttError",
     "PayloadError",
     "ResourceEvent",
+    "ResourceManager",
+    "SigningKey",
     "Stats",
     "SubscribeError",
     "SubscriptionHandle",
+    "SyncStats",
     "TaskStateEvent",
     "TelemetryPublisher",
     "TopicError",
@@ -43,8 +77,29 @@ __all__ = [
 
 __version__: str
 
+# Imported when they are asked for: a program that is not steered does not pay for it.
+_CONSTRAINTS = (
+    "Change",
+    "ConstraintController",
+    "ConstraintManager",
+    "ConstraintResolver",
+    "ConstraintSync",
+    "Environment",
+    "Gate",
+    "GlobalConstraint",
+    "KeyFile",
+    "Lazy",
+    "ResourceManager",
+    "SigningKey",
+    "SyncStats",
+)
+
 
 def __getattr__(name: str) -> Any:
+    if name in _CONSTRAINTS:
+        from . import constraints
+
+        return getattr(constraints, name)
     # Not read at import: importlib.metadata takes as long as all the rest.
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version

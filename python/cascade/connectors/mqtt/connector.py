@@ -181,7 +181,7 @@ class MqttConnector:
     # Subscribing
 
     async def subscribe(
-        self, topic_filter: str, callback: Callback, *, qos: int = 1, decode: Decode = "json"
+        self, topic_filter: str, callback: Callback, *, qos: int = 1, decode: Decode = "json", batches: bool = False
     ) -> CallbackSubscription:
         """Call ``callback(topic, payload)`` for each message that matches, one at a time, in order.
 
@@ -193,19 +193,23 @@ class MqttConnector:
             callback: a coroutine function or a plain one; it runs on the loop of ``connect``.
             qos: the highest that the broker is asked for: 0, 1 or 2.
             decode: ``"json"`` (an empty payload arrives as ``{}``), ``"text"`` or ``"bytes"``.
+            batches: also take what publishers with the option ``batch`` put together on ``<topic>/@batch``: its
+                events come one by one, on their own topics, in order with those that were sent alone.
 
         Raises:
             TopicError: the filter is invalid (MQTT 3.1.1 section 4.7).
             SubscribeError: the broker refused and ``strict=True``; otherwise that is logged.
         """
         link = self._need_link()
-        subscription = CallbackSubscription(link, topic_filter, callback, qos, decode)
+        subscription = CallbackSubscription(link, topic_filter, callback, qos, decode, batches=batches)
         if link.state != "closed":
             link.attach()
         await subscription.established("retained", strict=self._options.strict)
         return subscription
 
-    def messages(self, topic_filter: str, *, qos: int = 1, decode: Decode = "json") -> MessageStream:
+    def messages(
+        self, topic_filter: str, *, qos: int = 1, decode: Decode = "json", batches: bool = False
+    ) -> MessageStream:
         """The messages that match as an asynchronous iterator of ``Message``; subscribed from this call on.
 
         ``async for message in connector.messages("a/#"): …`` unsubscribes when the loop is left and the
@@ -215,7 +219,7 @@ class MqttConnector:
             TopicError: the filter is invalid (MQTT 3.1.1 section 4.7).
         """
         link = self._need_link()
-        stream = MessageStream(link, topic_filter, qos, decode)
+        stream = MessageStream(link, topic_filter, qos, decode, batches=batches)
         if link.state != "closed" and asyncio._get_running_loop() is not None:
             link.attach()
         return stream

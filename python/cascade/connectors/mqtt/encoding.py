@@ -19,7 +19,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["MAX_DEPTH", "TooLarge", "Undecodable", "Unserialisable", "decode_json", "encode_payload"]
+__all__ = [
+    "MAX_DEPTH",
+    "TooLarge",
+    "Undecodable",
+    "Unserialisable",
+    "decode_json",
+    "encode_json",
+    "encode_payload",
+    "encode_raw",
+]
 
 MAX_DEPTH = 128
 """How deeply arrays and objects may be nested, both ways."""
@@ -38,7 +47,7 @@ class TooLarge(ValueError):
 
 
 class Undecodable(ValueError):
-    """A payload is not JSON; ``reason`` is ``not_utf8``, ``not_json`` or ``too_deep``."""
+    """A payload is not JSON: ``reason`` is ``not_utf8``, ``not_json`` or ``too_deep``, and others of a batch."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -56,9 +65,19 @@ def encode_payload(value: Any, default: Default, limit: int) -> bytes:
         Unserialisable: the payload, or what ``default`` returned or raised, has no JSON form.
         TooLarge: more than ``limit`` bytes.
     """
+    raw = encode_raw(value, limit)
+    return encode_json(value, default, limit) if raw is None else raw
+
+
+def encode_raw(value: Any, limit: int) -> bytes | None:
+    """The bytes of a payload that goes as it is; None for one that becomes JSON.
+
+    Raises:
+        TooLarge: more than ``limit`` bytes.
+    """
     kind = type(value)
     if kind is dict:
-        return _json(value, default, limit)
+        return None
     if issubclass(kind, str):
         return _within(limit, _utf8(value))
     if kind is bytes:
@@ -68,10 +87,10 @@ def encode_payload(value: Any, default: Default, limit: int) -> bytes:
     try:
         view = memoryview(value)
     except Exception:
-        return _json(value, default, limit)
+        return None
     with view:
         if view.ndim == 0:  # a number of numpy's
-            return _json(value, default, limit)
+            return None
         if view.nbytes > limit:
             raise TooLarge(f"the payload is over {limit} bytes")
         return view.tobytes()
@@ -102,7 +121,8 @@ def decode_json(data: bytes) -> Any:
     return value
 
 
-def _json(value: Any, default: Default, limit: int) -> bytes:
+def encode_json(value: Any, default: Default, limit: int) -> bytes:
+    """A payload as JSON; raises as ``encode_payload``."""
     try:
         text = _ENCODER.encode(value)
     except Exception:

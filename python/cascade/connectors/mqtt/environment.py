@@ -6,12 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from .batching import BatchOptions
+
 __all__ = ["from_environment"]
 
 PREFIX = "CASCADE_MQTT_"
 # An operator cannot edit the engine, so these two win over the constructor; the rest yield to it.
 _WINS = ("backend", "first_connect")
 _SCALARS = {"str": str, "int": int, "float": float}
+_TEXTS = ("str", "BackendName", "FirstConnect", "OnFull", "AfterFork", "Protocol", "Transport", "Compression")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -40,6 +43,8 @@ def from_environment(
 
 def _parse(variable: str, annotation: str, text: str) -> Any:
     kind = annotation.split("|")[0].strip()
+    if kind == "BatchOptions":
+        return _batch(variable, text)
     if kind == "bool":
         if text.lower() in _TRUE:
             return True
@@ -51,6 +56,21 @@ def _parse(variable: str, annotation: str, text: str) -> Any:
             return _SCALARS[kind](text)
         except ValueError:
             raise ValueError(f"{variable} must be a number, not {text!r}") from None
-    if kind == "str" or kind in ("BackendName", "FirstConnect", "OnFull", "AfterFork", "Protocol", "Transport"):
-        return text
-    return None
+    return text if kind in _TEXTS else None
+
+
+def _batch(variable: str, text: str) -> BatchOptions | None:
+    """``on``, ``off``, or what differs from the defaults: ``max_events=64,linger=0.02``."""
+    if text.lower() in _FALSE:
+        return None
+    wanted = {} if text.lower() in _TRUE else dict(part.strip().partition("=")[::2] for part in text.split(","))
+    fields = {option.name: str(option.type) for option in dataclasses.fields(BatchOptions)}
+    given: dict[str, Any] = {}
+    for name, value in wanted.items():
+        if name not in fields:
+            raise ValueError(f"{variable} must be on, off, or a list of {', '.join(fields)} with values, not {text!r}")
+        given[name] = _parse(f"{variable}: batch.{name}", fields[name], value)
+    try:
+        return BatchOptions(**given)
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None

@@ -6,6 +6,7 @@ __all__ = [
     "BackendUnavailable",
     "ConfirmationError",
     "ConnectError",
+    "ConstraintError",
     "MqttError",
     "PayloadError",
     "SubscribeError",
@@ -43,6 +44,17 @@ class PayloadError(MqttError, ValueError):
 
 class TopicError(MqttError, ValueError):
     """A topic name or filter that MQTT 3.1.1 section 4.7 forbids."""
+
+
+class ConstraintError(MqttError, ValueError):
+    """A constraint that cannot be read, or a requirement that cannot be met.
+
+    ``field`` names what is wrong: a field of the constraint (``params.rate``) or a resource.
+    """
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class ConfirmationError(MqttError, TimeoutError):

@@ -22,7 +22,7 @@ class Incarnation:
 
     @property
     def source(self) -> str:
-        return source_id(self._options)
+        return source_id(self._options.source_id)
 
     def next_in_run(self, run_id: str) -> int:
         """The next ``seq`` of (source, epoch, run), from 0; atomic, whoever shares the connector."""

@@ -307,6 +307,8 @@ class Link:
     def _changed(self, kind: str, token: int, detail: Any) -> None:
         attempt = self.attempt
         if kind == "connected" and self._become("connected"):
+            for subscription in self._subscriptions():
+                subscription.connected()
             self.refusals.forget()
             self.journal.connected(detail, self._waiting())
             self._announce(self._presence.birth())

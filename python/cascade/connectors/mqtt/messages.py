@@ -32,9 +32,9 @@ class MessageStream(Subscription):
     after what had arrived by then; while the connector reconnects it goes on.
     """
 
-    def __init__(self, link: Link, topic_filter: str, qos: int, decode: Decode) -> None:
+    def __init__(self, link: Link, topic_filter: str, qos: int, decode: Decode, *, batches: bool) -> None:
         self._closing = False
-        super().__init__(link, topic_filter, qos, decode)
+        super().__init__(link, topic_filter, qos, decode, batches=batches)
 
     def __aiter__(self) -> MessageStream:
         return self

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from .batching import BatchOptions
 from .environment import from_environment
 from .errors import TopicError
 from .topics import check_name
@@ -147,6 +148,7 @@ class Options:
     max_inbox_messages: int | None = None
     max_concurrent_outgoing_calls: int | None = None
     on_full: OnFull = "drop_oldest"
+    batch: BatchOptions | None = None
     retained_timeout_s: float = 1.0
     strict: bool = False
     default: Callable[[Any], Any] | None = None
@@ -299,6 +301,8 @@ def _check(name: str, annotation: Any, value: Any) -> None:
         elif part in _CHOICES and value not in _CHOICES[part]:
             choices = ", ".join(repr(choice) for choice in _CHOICES[part])
             raise ValueError(f"{shown} must be one of {choices}, not {value!r}")
+        elif part == "BatchOptions" and not isinstance(value, BatchOptions):
+            raise TypeError(f"{shown} must be BatchOptions, not {type(value).__name__}")
         elif part.startswith("Callable") and not callable(value):
             raise TypeError(f"{shown} must be callable, not {type(value).__name__}")
     if name == "hostname" and not value:

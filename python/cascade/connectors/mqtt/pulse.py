@@ -84,4 +84,8 @@ class Pulse:
             "oldest_queued_s": stats.oldest_queued_s,
             "stats": dataclasses.asdict(stats),
         }
-        self._backend.publish(f"cascade/stats/{encode_id(self._incarnation.source)}", message, 0, False, False)
+        # As text, which is never batched: whoever looks after processes sees them by their own topics.
+        import json
+
+        text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+        self._backend.publish(f"cascade/stats/{encode_id(self._incarnation.source)}", text, 0, False, False)

@@ -46,8 +46,9 @@ class Stats:
     oldest_queued_s: float
     """Age in seconds of the oldest event that waits to be sent; 0.0 when none does."""
     received: int
-    """Messages handed to subscriptions, once for each subscription they matched."""
+    """Messages handed to subscriptions, once for each subscription they matched; those of a batch one by one."""
     inbox_dropped: Mapping[str, int] = field(default_factory=dict)
-    """Inbound messages given up, by reason: inbox_full, not_utf8, not_json, too_deep, too_large."""
+    """Inbound messages given up, by reason: inbox_full, not_utf8, not_json, too_deep, too_large, not_zstd.
+    A batch that cannot be taken apart is one."""
     reconnects: int
     last_error: str | None

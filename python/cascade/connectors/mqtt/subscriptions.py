@@ -29,7 +29,7 @@ class Subscription:
     kept = False
     """Whether it lives until ``unsubscribe``, or only as long as somebody holds it."""
 
-    def __init__(self, link: Link, topic_filter: str, qos: int, decode: Decode) -> None:
+    def __init__(self, link: Link, topic_filter: str, qos: int, decode: Decode, *, batches: bool) -> None:
         if qos not in (0, 1, 2):
             raise ValueError(f"qos of a subscription must be 0, 1 or 2, not {qos!r}")
         if decode not in ("json", "text", "bytes"):
@@ -43,7 +43,11 @@ class Subscription:
         self._retained_until: int | None = None
         self._answers: set[str] = set()
         self._id = link.enter(self, keep=self.kept)
-        self._inbox = link.backend.subscribe(self._id, topic_filter, qos, decode)
+        self._inbox = link.backend.subscribe(self._id, topic_filter, qos, decode, batches)
+
+    def connected(self) -> None:
+        """A new connection: what the broker retains is going to come again."""
+        self._retained_until = None
 
     def granted(self, code: int) -> None:
         """SUBACK came: the granted QoS, or 128 (MQTT 3.1.1 section 3.9.3)."""
@@ -141,14 +145,16 @@ class CallbackSubscription(Subscription):
 
     kept = True
 
-    def __init__(self, link: Link, topic_filter: str, callback: Callback, qos: int, decode: Decode) -> None:
+    def __init__(
+        self, link: Link, topic_filter: str, callback: Callback, qos: int, decode: Decode, *, batches: bool
+    ) -> None:
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {type(callback).__name__}")
         self._callback = callback
         self._task: asyncio.Task[None] | None = None
         self._paused = False
         self._failures = 0
-        super().__init__(link, topic_filter, qos, decode)
+        super().__init__(link, topic_filter, qos, decode, batches=batches)
 
     def serve(self, loop: asyncio.AbstractEventLoop) -> None:
         self._paused = False

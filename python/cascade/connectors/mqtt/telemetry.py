@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import uuid
 from collections.abc import Callable, Mapping
@@ -52,6 +53,15 @@ class TelemetryPublisher:
         self._qos = qos
         self._redact = redact
         self._identity = ("", "")
+
+    def for_run(self, run_id: str) -> TelemetryPublisher:
+        """A publisher of another run, the same in everything else; itself where it is the same run."""
+        if run_id == self.run_id:
+            return self
+        other = copy.copy(self)
+        other.run_id, other._run = run_id, self._run._replace(run_id=run_id)
+        other.topic = other._run.topic
+        return other
 
     @property
     def source(self) -> str:

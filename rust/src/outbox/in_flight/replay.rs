@@ -11,14 +11,14 @@ use crate::packet;
 /// Messages that are past PUBREC and will have no PUBCOMP: the broker has them, and may have passed them on.
 #[derive(Debug, Default)]
 pub struct Uncertain {
-    pub messages: usize,
+    pub events: usize,
     /// Of those who wait for them.
     pub tokens: Vec<u32>,
 }
 
 impl Uncertain {
-    fn add(&mut self, token: u32) {
-        self.messages += 1;
+    fn add(&mut self, token: u32, events: usize) {
+        self.events += events;
         self.tokens.extend((token != 0).then_some(token));
     }
 }
@@ -49,13 +49,15 @@ impl InFlight {
             for entry in sent.entries.iter_mut().filter(|entry| entry.packet_id != 0) {
                 entry.packet_id = 0;
                 self.count -= 1;
+                self.events -= entry.events();
                 if entry.dead {
                     sent.live -= 1;
-                    uncertain.add(entry.token);
+                    sent.events -= entry.events();
+                    uncertain.add(entry.token, entry.events());
                 } else {
                     let range = entry.offset as usize..(entry.offset + entry.len) as usize;
                     packet::patch(&mut bytes[range], 0, false);
-                    self.waiting += 1;
+                    self.waiting += entry.events();
                     tokens.extend((entry.token != 0).then_some(entry.token));
                 }
             }
@@ -107,7 +109,8 @@ impl InFlight {
         let mut uncertain = Uncertain::default();
         for id in self.releases() {
             if let Some(&mut Owner { number, index, .. }) = self.ids.owner(id) {
-                uncertain.add(self.finish(number, index as usize));
+                let (token, events) = self.finish(number, index as usize);
+                uncertain.add(token, events);
                 self.ids.give_back(id);
             }
         }
@@ -115,11 +118,11 @@ impl InFlight {
         uncertain
     }
 
-    /// Take everything out: the tokens of what is given up and how many messages that is, and what is past PUBREC.
+    /// Take everything out: the tokens of what is given up and how many events that is, and what is past PUBREC.
     pub fn clear(&mut self) -> (Vec<u32>, usize, Uncertain) {
         let mut tokens = Vec::new();
         let mut uncertain = Uncertain::default();
-        let messages = self.count + self.waiting - self.released;
+        let mut events = self.events + self.waiting;
         for sent in std::mem::take(&mut self.segments).into_values() {
             for entry in &sent.entries {
                 if entry.packet_id != 0 && (entry.dead || sent.is_exactly_once(entry)) {
@@ -127,14 +130,15 @@ impl InFlight {
                 }
                 match (entry.dead, entry.packet_id) {
                     (true, 0) => {}
-                    (true, _) => uncertain.add(entry.token),
+                    (true, _) => uncertain.add(entry.token, entry.events()),
                     (false, _) => tokens.extend((entry.token != 0).then_some(entry.token)),
                 }
             }
         }
+        events -= uncertain.events;
         let mut ids = std::mem::take(&mut self.ids);
         ids.rest();
         *self = Self { ids, ..Self::default() };
-        (tokens, messages, uncertain)
+        (tokens, events, uncertain)
     }
 }

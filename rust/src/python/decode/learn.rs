@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::scan::{self, Leaf};
+use super::scan;
 use super::template::{Field, Frame, MAX_FIELDS, MAX_FRAMES, Template};
 
 /// `None` for what templates do not hold: lists, escapes, a key that comes twice, too much of it.
@@ -16,7 +16,10 @@ pub fn template(py: Python<'_>, data: &[u8], whole: &Bound<'_, PyDict>) -> Optio
     learner.object(whole, 0, PyString::intern(py, "").unbind())?;
     learner.space();
     let Learner { at, literal, frames, fields, .. } = learner;
-    (at == data.len()).then(|| Template { frames, fields, tail: data[literal..].into(), uses: 0 })
+    if at < data.len() {
+        return None;
+    }
+    Template::new(py, frames, fields, data[literal..].into())
 }
 
 struct Learner<'a, 'py> {
@@ -43,7 +46,7 @@ impl Learner<'_, '_> {
             return dict.is_empty().then_some(());
         }
         loop {
-            let (name, end) = scan::text(self.data, self.at)?;
+            let (name, end) = scan::key(self.data, self.at)?;
             let name = PyString::intern(self.py, name);
             self.at = end;
             self.space();
@@ -75,14 +78,13 @@ impl Learner<'_, '_> {
         if self.fields.len() == MAX_FIELDS {
             return None;
         }
-        let (leaf, end) = scan::leaf(self.data, self.at)?;
+        let (_, end) = scan::leaf(self.data, self.at)?;
         self.fields.push(Field {
             literal: self.data[self.literal..self.at].into(),
             frame,
             key,
             bytes: self.data[self.at..end].into(),
-            is_number: matches!(leaf, Leaf::Int(_) | Leaf::Float(_)),
-            misses: 0,
+            varies: false,
         });
         (self.at, self.literal) = (end, end);
         Some(())

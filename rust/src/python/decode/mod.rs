@@ -1,16 +1,20 @@
 //! JSON bytes to Python objects.
 
+mod given;
 mod learn;
+mod number;
 mod scan;
 mod template;
+mod templates;
 
 use jiter::{FloatMode, PartialMode, PythonParse, StringCacheMode};
 use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::json::{self, DecodeError};
-pub use template::Templates;
+pub use templates::Templates;
 
 /// One JSON value of any type (RFC 8259) from the whole of `data`; an empty payload is an empty dict.
 ///
@@ -27,6 +31,19 @@ pub fn decode_json<'py>(py: Python<'py>, data: &[u8]) -> Result<Bound<'py, PyAny
     };
     templates.put_back();
     decoded
+}
+
+/// Done with what `decode_json` gave: where nobody else has it any more, the next message is written over it.
+#[inline]
+pub fn take_back(value: Bound<'_, PyAny>) {
+    // SAFETY: it is alive.
+    if unsafe { ffi::Py_REFCNT(value.as_ptr()) } != 1 {
+        return;
+    }
+    let Ok(dict) = value.cast_into_exact::<PyDict>() else { return };
+    let mut templates = Templates::take();
+    templates.take_back(dict);
+    templates.put_back();
 }
 
 fn parse<'py>(py: Python<'py>, data: &[u8]) -> Result<Bound<'py, PyAny>, DecodeError> {

@@ -4,12 +4,12 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 
-/// More digits than these may not fit into 64 bits.
-const MAX_DIGITS: usize = 18;
+use super::number::number;
 
 /// A value that holds no other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Leaf<'a> {
+    Ascii(&'a [u8]),
     Text(&'a str),
     Int(i64),
     Float(f64),
@@ -21,7 +21,8 @@ impl Leaf<'_> {
     #[inline]
     pub fn to_object<'py>(self, py: Python<'py>) -> Bound<'py, PyAny> {
         match self {
-            Self::Text(text) => string(py, text),
+            Self::Ascii(text) => ascii(py, text),
+            Self::Text(text) => PyString::new(py, text).into_any(),
             Self::Int(int) => PyInt::new(py, int).into_any(),
             Self::Float(float) => PyFloat::new(py, float).into_any(),
             Self::Bool(bool) => PyBool::new(py, bool).to_owned().into_any(),
@@ -31,15 +32,20 @@ impl Leaf<'_> {
 }
 
 #[inline]
-fn string<'py>(py: Python<'py>, text: &str) -> Bound<'py, PyAny> {
-    if !text.is_ascii() {
-        return PyString::new(py, text).into_any();
-    }
-    // SAFETY: the bytes are read during the call; what is returned is a new reference or NULL with MemoryError set.
+fn ascii<'py>(py: Python<'py>, text: &[u8]) -> Bound<'py, PyAny> {
+    let length = text.len();
+    // SAFETY: what is returned is a new reference or NULL with MemoryError set, at which pyo3 panics. A fresh str of
+    // more than one character is nobody else's, and has room for as many bytes as were asked for.
     unsafe {
-        let kind = ffi::PyUnicode_1BYTE_KIND as i32;
-        let made = ffi::PyUnicode_FromKindAndData(kind, text.as_ptr().cast(), text.len().cast_signed());
-        Bound::from_owned_ptr(py, made)
+        if length < 2 {
+            let kind = ffi::PyUnicode_1BYTE_KIND as i32;
+            let made = ffi::PyUnicode_FromKindAndData(kind, text.as_ptr().cast(), length.cast_signed());
+            return Bound::from_owned_ptr(py, made);
+        }
+        let made = Bound::from_owned_ptr(py, ffi::PyUnicode_New(length.cast_signed(), 127));
+        let characters = ffi::PyUnicode_DATA(made.as_ptr()).cast::<u8>();
+        characters.copy_from_nonoverlapping(text.as_ptr(), length);
+        made
     }
 }
 
@@ -48,10 +54,7 @@ fn string<'py>(py: Python<'py>, text: &str) -> Bound<'py, PyAny> {
 pub fn leaf(data: &[u8], at: usize) -> Option<(Leaf<'_>, usize)> {
     let rest = &data[at..];
     match rest.first()? {
-        b'"' => {
-            let (text, end) = text(data, at)?;
-            Some((Leaf::Text(text), end))
-        }
+        b'"' => text(data, at),
         b'n' if rest.starts_with(b"null") => Some((Leaf::Null, at + 4)),
         b't' if rest.starts_with(b"true") => Some((Leaf::Bool(true), at + 4)),
         b'f' if rest.starts_with(b"false") => Some((Leaf::Bool(false), at + 5)),
@@ -60,80 +63,74 @@ pub fn leaf(data: &[u8], at: usize) -> Option<(Leaf<'_>, usize)> {
     }
 }
 
-/// The text between two quotes, of which the first one is here, and where it ends behind the second.
+/// The key that begins here with its quote, and where it ends behind the second one.
+pub fn key(data: &[u8], at: usize) -> Option<(&str, usize)> {
+    match text(data, at)? {
+        (Leaf::Text(key), end) => Some((key, end)),
+        (Leaf::Ascii(key), end) => Some((std::str::from_utf8(key).ok()?, end)),
+        _ => None,
+    }
+}
+
 #[inline]
-pub fn text(data: &[u8], at: usize) -> Option<(&str, usize)> {
+fn text(data: &[u8], at: usize) -> Option<(Leaf<'_>, usize)> {
     let rest = data[at..].strip_prefix(b"\"")?;
-    let length = plain(rest);
-    if rest.get(length) != Some(&b'"') {
-        return None;
+    let length = ascii_length(rest);
+    match rest.get(length)? {
+        b'"' => Some((Leaf::Ascii(&rest[..length]), at + length + 2)),
+        0x80.. => wider_text(rest, length).map(|text| (Leaf::Text(text), at + text.len() + 2)),
+        _ => None,
     }
-    let text = std::str::from_utf8(&rest[..length]).ok()?;
-    Some((text, at + length + 2))
 }
 
-/// How many bytes come before the first quote, backslash or control character.
+#[inline(never)]
+fn wider_text(rest: &[u8], ascii: usize) -> Option<&str> {
+    let end = rest[ascii..].iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')? + ascii;
+    if rest[end] != b'"' {
+        return None;
+    }
+    std::str::from_utf8(&rest[..end]).ok()
+}
+
+/// How many bytes come before the first quote, backslash, control character or byte that is not ASCII.
 #[inline]
-fn plain(bytes: &[u8]) -> usize {
+fn ascii_length(bytes: &[u8]) -> usize {
     let mut length = 0;
-    while let Some(word) = bytes[length..].first_chunk::<8>() {
-        let special = special(u64::from_le_bytes(*word));
-        if special != 0 {
-            return length + special.trailing_zeros() as usize / 8;
+    while let Some(block) = bytes[length..].first_chunk() {
+        if let Some(place) = first_special(block) {
+            return length + place;
         }
-        length += 8;
+        length += block.len();
     }
-    let end = bytes[length..].iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
-    end.map_or(bytes.len(), |end| length + end)
+    let special = |byte: &u8| !matches!(byte, 0x20..0x80) || matches!(byte, b'"' | b'\\');
+    bytes[length..].iter().position(special).map_or(bytes.len(), |end| length + end)
 }
 
-/// The high bit of each of eight bytes that ends a plain text; those above the lowest one may be wrong.
+#[cfg(target_arch = "x86_64")]
 #[inline]
-fn special(word: u64) -> u64 {
+fn first_special(block: &[u8; 16]) -> Option<usize> {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+    };
+    // SAFETY: every processor of this architecture has SSE2, and the block is as long as what is loaded.
+    let special = unsafe {
+        let bytes = _mm_loadu_si128(block.as_ptr().cast::<__m128i>());
+        let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte.cast_signed()));
+        // Signed: what is not ASCII is below zero.
+        let below = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20));
+        _mm_movemask_epi8(_mm_or_si128(below, _mm_or_si128(is(b'"'), is(b'\\'))))
+    };
+    (special != 0).then(|| special.trailing_zeros() as usize)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn first_special(block: &[u8; 8]) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let word = u64::from_le_bytes(*block);
+    // The high bit of each byte that is one; those above the lowest one may be wrong.
     let below = |limit: u64, word: u64| word.wrapping_sub(ONES * limit) & !word;
-    let equal = |byte: u8, word: u64| below(1, word ^ (ONES * u64::from(byte)));
-    (below(0x20, word) | equal(b'"', word) | equal(b'\\', word)) & (ONES << 7)
-}
-
-/// RFC 8259 section 6, for numbers that 64 bits hold.
-#[inline]
-fn number(data: &[u8], at: usize) -> Option<(Leaf<'_>, usize)> {
-    let digits = |from: usize| data[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let first = at + usize::from(data[at] == b'-');
-    let whole = digits(first);
-    if whole == 0 || whole > MAX_DIGITS || (whole > 1 && data[first] == b'0') {
-        return None;
-    }
-    let mut end = first + whole;
-    let mut exact = true;
-    if data.get(end) == Some(&b'.') {
-        let fraction = digits(end + 1);
-        if fraction == 0 {
-            return None;
-        }
-        end += 1 + fraction;
-        exact = false;
-    }
-    if let Some(b'e' | b'E') = data.get(end) {
-        let signed = end + 1 + usize::from(matches!(data.get(end + 1), Some(b'+' | b'-')));
-        let exponent = data.get(signed..).map_or(0, |_| digits(signed));
-        if exponent == 0 {
-            return None;
-        }
-        end = signed + exponent;
-        exact = false;
-    }
-    let text = std::str::from_utf8(&data[at..end]).ok()?;
-    if exact {
-        return Some((Leaf::Int(text.parse().ok()?), end));
-    }
-    let float: f64 = text.parse().ok()?;
-    float.is_finite().then_some((Leaf::Float(float), end))
-}
-
-/// Whether a number could go on with this byte.
-#[inline]
-pub fn continues_number(byte: Option<&u8>) -> bool {
-    matches!(byte, Some(b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
+    let equal = |byte: u8| below(1, word ^ (ONES * u64::from(byte)));
+    let special = (below(0x20, word) | equal(b'"') | equal(b'\\') | word) & (ONES << 7);
+    (special != 0).then(|| special.trailing_zeros() as usize / 8)
 }

@@ -1,30 +1,18 @@
-//! Messages that look alike: what lies between their values is compared as bytes, and a copy of the last dict gets
-//! the values that have changed.
-
-use std::cell::Cell;
+//! Messages that look alike: what lies between the values that change is compared as bytes, in one piece.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::given::Given;
 use super::learn;
-use super::scan;
+use super::scan::{self, Leaf};
 
-/// Templates that a thread remembers.
-const MAX_TEMPLATES: usize = 8;
-/// Where all places are taken, one in so many unknown messages is learned.
-const LEARN_EVERY: u32 = 256;
-/// A value that was another one so many times is not compared any more, until the next refreshment.
-const MAX_MISSES: u8 = 4;
+/// How often it is looked which values have come to rest.
 const REFRESH_EVERY: u32 = 1024;
 /// What a template may hold.
 pub const MAX_BYTES: usize = 4096;
 pub const MAX_FIELDS: usize = 32;
 pub const MAX_FRAMES: usize = 8;
-
-thread_local! {
-    /// Taken for a call and put back: what the garbage collector runs within a call finds another, empty one.
-    static TEMPLATES: Cell<Option<Box<Templates>>> = const { Cell::new(None) };
-}
 
 /// One dict of a message: the whole, or one within.
 pub struct Frame {
@@ -42,54 +30,103 @@ pub struct Field {
     pub key: Py<PyString>,
     /// The value in the frame's dict, as it was written.
     pub bytes: Vec<u8>,
-    pub is_number: bool,
-    pub misses: u8,
+    /// It has been another one since the template was learned.
+    pub varies: bool,
 }
 
-impl Field {
-    /// Where the value ends if it is the one that is known.
-    #[inline]
-    fn unchanged(&self, data: &[u8], at: usize) -> Option<usize> {
-        if self.misses >= MAX_MISSES || !data[at..].starts_with(&self.bytes) {
-            return None;
-        }
-        let end = at + self.bytes.len();
-        (!self.is_number || !scan::continues_number(data.get(end))).then_some(end)
-    }
+/// A value that varies, and all bytes since the one before it.
+struct Gap {
+    before: Vec<u8>,
+    field: usize,
 }
 
 pub struct Template {
     pub frames: Vec<Frame>,
     pub fields: Vec<Field>,
     /// What stands behind the last value.
-    pub tail: Vec<u8>,
-    pub uses: u32,
+    tail: Vec<u8>,
+    gaps: Vec<Gap>,
+    /// What stands behind the last value that varies.
+    end: Vec<u8>,
+    given: Given,
+    uses: u32,
 }
 
+/// The values that a message has in the gaps of a template.
+pub type Leaves<'a> = [Leaf<'a>; MAX_FIELDS];
+
 impl Template {
-    /// The message as a dict, or `None` where it is of another form.
+    pub fn new(py: Python<'_>, frames: Vec<Frame>, fields: Vec<Field>, tail: Vec<u8>) -> Option<Self> {
+        let given = Given::new(py, &frames, &fields)?;
+        let mut template = Self { frames, fields, tail, gaps: Vec::new(), end: Vec::new(), given, uses: 0 };
+        template.join();
+        Some(template)
+    }
+
+    /// Join what lies between the values that vary.
+    fn join(&mut self) {
+        let mut before = Vec::new();
+        self.gaps.clear();
+        for (place, field) in self.fields.iter().enumerate() {
+            before.extend_from_slice(&field.literal);
+            if field.varies {
+                self.gaps.push(Gap { before: std::mem::take(&mut before), field: place });
+            } else {
+                before.extend_from_slice(&field.bytes);
+            }
+        }
+        before.extend_from_slice(&self.tail);
+        self.end = before;
+    }
+
+    /// The message as a dict, or `None` where it is of another form, or another value has changed.
     #[inline]
-    fn decode<'py>(&mut self, py: Python<'py>, data: &[u8]) -> Option<Bound<'py, PyDict>> {
-        let mut changed: [Option<Bound<'py, PyAny>>; MAX_FIELDS] = [const { None }; MAX_FIELDS];
+    pub fn decode<'py>(&mut self, py: Python<'py>, data: &[u8]) -> Option<Bound<'py, PyDict>> {
+        let mut leaves: Leaves = [Leaf::Null; MAX_FIELDS];
         let mut at = 0;
-        for (field, changed) in self.fields.iter_mut().zip(&mut changed) {
+        for (gap, leaf) in self.gaps.iter().zip(&mut leaves) {
+            if !data[at..].starts_with(&gap.before) {
+                return None;
+            }
+            (*leaf, at) = scan::leaf(data, at + gap.before.len())?;
+        }
+        if data[at..] != *self.end {
+            return None;
+        }
+        self.build(py, data, &leaves)
+    }
+
+    /// The same where any value may have changed: those that have are looked for from now on.
+    #[cold]
+    pub fn decode_anew<'py>(&mut self, py: Python<'py>, data: &[u8]) -> Option<Bound<'py, PyDict>> {
+        let mut varying = 0u32;
+        let mut at = 0;
+        for (place, field) in self.fields.iter().enumerate() {
             if !data[at..].starts_with(&field.literal) {
                 return None;
             }
-            at += field.literal.len();
-            if let Some(end) = field.unchanged(data, at) {
-                at = end;
-                continue;
-            }
-            let (leaf, end) = scan::leaf(data, at)?;
-            *changed = Some(leaf.to_object(py));
-            field.misses = field.misses.saturating_add(1);
-            at = end;
+            let start = at + field.literal.len();
+            (_, at) = scan::leaf(data, start)?;
+            varying |= u32::from(data[start..at] != field.bytes) << place;
         }
-        if data[at..] != *self.tail {
+        if data[at..] != self.tail {
             return None;
         }
-        let whole = self.build(py, changed)?;
+        for (place, field) in self.fields.iter_mut().enumerate() {
+            field.varies |= varying >> place & 1 == 1;
+        }
+        self.join();
+        self.decode(py, data)
+    }
+
+    #[inline]
+    fn build<'py>(&mut self, py: Python<'py>, data: &[u8], leaves: &Leaves<'_>) -> Option<Bound<'py, PyDict>> {
+        let whole = self.given.whole(py, &self.frames)?;
+        for (gap, leaf) in self.gaps.iter().zip(leaves) {
+            let field = &self.fields[gap.field];
+            self.given.set(py, field.frame, &field.key, gap.field, *leaf)?;
+        }
+        self.given.seal(self.frames.len());
         self.uses = self.uses.wrapping_add(1);
         if self.uses.is_multiple_of(REFRESH_EVERY) {
             self.refresh(py, data, &whole);
@@ -97,87 +134,19 @@ impl Template {
         Some(whole)
     }
 
+    /// Nobody else has this dict any more; it may be one that was given.
     #[inline]
-    fn build<'py>(
-        &self,
-        py: Python<'py>,
-        changed: [Option<Bound<'py, PyAny>>; MAX_FIELDS],
-    ) -> Option<Bound<'py, PyDict>> {
-        let mut copies: [Option<Bound<'py, PyDict>>; MAX_FRAMES] = [const { None }; MAX_FRAMES];
-        for (place, frame) in self.frames.iter().enumerate() {
-            let copy = frame.dict.bind(py).copy().ok()?;
-            if place > 0 {
-                copies[frame.parent].as_ref()?.set_item(&frame.key, &copy).ok()?;
-            }
-            copies[place] = Some(copy);
-        }
-        for (field, value) in self.fields.iter().zip(changed) {
-            if let Some(value) = value {
-                copies[field.frame].as_ref()?.set_item(&field.key, value).ok()?;
-            }
-        }
-        copies[0].take()
+    pub fn take_back(&mut self, whole: Bound<'_, PyDict>) {
+        self.given.take_back(whole, self.frames.len());
     }
 
-    /// What had changed too often may have come to rest: compare with the values of this message from now on.
+    /// What had changed may have come to rest: compare with the values of this message from now on.
     #[cold]
     fn refresh(&mut self, py: Python<'_>, data: &[u8], whole: &Bound<'_, PyDict>) {
         if data.len() <= MAX_BYTES
             && let Some(fresh) = learn::template(py, data, whole)
         {
             *self = Self { uses: self.uses, ..fresh };
-        }
-    }
-}
-
-#[derive(Default)]
-pub struct Templates {
-    known: Vec<Template>,
-    /// The one that fitted last, most often the next one too.
-    last: usize,
-    strangers: u32,
-}
-
-impl Templates {
-    /// This thread's, unless a call around this one has it.
-    pub fn take() -> Box<Self> {
-        TEMPLATES.take().unwrap_or_default()
-    }
-
-    pub fn put_back(self: Box<Self>) {
-        TEMPLATES.set(Some(self));
-    }
-
-    #[inline]
-    pub fn decode<'py>(&mut self, py: Python<'py>, data: &[u8]) -> Option<Bound<'py, PyDict>> {
-        let last = self.last;
-        if let Some(dict) = self.known.get_mut(last)?.decode(py, data) {
-            return Some(dict);
-        }
-        let others = self.known.iter_mut().enumerate().filter(|(place, _)| *place != last);
-        let (place, dict) = others.filter_map(|(place, known)| Some((place, known.decode(py, data)?))).next()?;
-        self.last = place;
-        Some(dict)
-    }
-
-    /// See whether the next messages look like this one, which was read by the parser.
-    #[inline]
-    pub fn note(&mut self, data: &[u8], value: &Bound<'_, PyAny>) {
-        if data.len() > MAX_BYTES || data.first() != Some(&b'{') {
-            return;
-        }
-        self.strangers = self.strangers.wrapping_add(1);
-        if self.known.len() == MAX_TEMPLATES && !self.strangers.is_multiple_of(LEARN_EVERY) {
-            return;
-        }
-        let Ok(whole) = value.cast_exact::<PyDict>() else { return };
-        let Some(template) = learn::template(value.py(), data, whole) else { return };
-        if self.known.len() < MAX_TEMPLATES {
-            self.last = self.known.len();
-            self.known.push(template);
-        } else {
-            self.last = (self.last + 1) % MAX_TEMPLATES;
-            self.known[self.last] = template;
         }
     }
 }

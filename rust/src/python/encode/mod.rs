@@ -36,6 +36,13 @@ pub enum EncodeError {
 type Stop = Box<EncodeError>;
 type Encoded = Result<(), Stop>;
 
+/// What became of a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Json,
+    AsItIs,
+}
+
 /// Append a payload: str as UTF-8 and bytes-like objects as they are, None as nothing, all else as JSON. `shapes`:
 /// those of the payloads before it.
 ///
@@ -47,9 +54,9 @@ pub fn encode_payload(
     limit: usize,
     shapes: &mut Shapes,
     out: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
+) -> Result<Form, EncodeError> {
     if value.is_exact_instance_of::<PyDict>() {
-        encode_json(value, default, limit, shapes, out)
+        encode_json(value, default, limit, shapes, out).map(|()| Form::Json)
     } else if let Ok(string) = value.cast::<PyString>() {
         match text::utf8(string) {
             Some(utf8) => append(utf8, limit, out),
@@ -58,20 +65,20 @@ pub fn encode_payload(
     } else if let Ok(bytes) = value.cast::<PyBytes>() {
         append(bytes.as_bytes(), limit, out)
     } else if value.is_none() {
-        Ok(())
+        Ok(Form::AsItIs)
     } else if let Some(bytes) = special::buffer(value, limit).map_err(|stop| *stop)? {
         append(bytes.as_bytes(), limit, out)
     } else {
-        encode_json(value, default, limit, shapes, out)
+        encode_json(value, default, limit, shapes, out).map(|()| Form::Json)
     }
 }
 
-fn append(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+fn append(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<Form, EncodeError> {
     if bytes.len() > limit {
         return Err(EncodeError::TooLarge);
     }
     out.extend_from_slice(bytes);
-    Ok(())
+    Ok(Form::AsItIs)
 }
 
 /// Append `value` as JSON. `default` is called with what is not known; its result is encoded instead.
@@ -204,7 +211,7 @@ pub fn encode<'py>(
     let encoded = encode_payload(value, default, limit, &mut desk.shapes, &mut out);
     desk.put_back();
     match encoded {
-        Ok(()) => Ok(PyBytes::new(value.py(), &out)),
+        Ok(_) => Ok(PyBytes::new(value.py(), &out)),
         Err(EncodeError::Unserialisable(why)) => Err(PyValueError::new_err(why)),
         Err(EncodeError::TooLarge) => Err(PyOverflowError::new_err(format!("the payload is over {limit} bytes"))),
         Err(EncodeError::Interrupt(error)) => Err(error),

@@ -17,11 +17,12 @@ def choose(options: Options) -> type[Backend]:
     """The class of the backend that ``options`` ask for.
 
     Raises:
-        ValueError: ``backend="native"`` with options that only the fallback carries; they are named.
+        ValueError: ``backend="native"`` with options that only the fallback carries, or the fallback with one that
+            needs an extra; they are named.
         BackendUnavailable: the backend that was asked for cannot be imported.
     """
     if options.backend == "python":
-        return _python()
+        return _python(options)
     fallback_only = options.fallback_only()
     if options.backend == "native":
         if fallback_only:
@@ -29,12 +30,12 @@ def choose(options: Options) -> type[Backend]:
         return _native()
     if fallback_only:
         _say_once(options, f"{', '.join(fallback_only)} is carried by it alone", *fallback_only)
-        return _python()
+        return _python(options)
     try:
         return _native()
     except BackendUnavailable as error:
         _say_once(options, str(error))
-        return _python()
+        return _python(options)
 
 
 def _native() -> type[Backend]:
@@ -45,11 +46,16 @@ def _native() -> type[Backend]:
     return NativeBackend
 
 
-def _python() -> type[Backend]:
+def _python(options: Options) -> type[Backend]:
     try:
         from .python import PythonBackend
     except ImportError as error:
         raise BackendUnavailable(f"the fallback cannot be loaded: {error}") from error
+    if options.batch is not None and options.batch.compression is not None:
+        from .fallback import zstd
+
+        if not zstd.is_available():
+            raise ValueError(f"batch.compression='zstd' needs an extra on the fallback: {zstd.EXTRA}")
     return PythonBackend
 
 

@@ -175,10 +175,16 @@ class Backend(Protocol):
         """Take a tracked message back, counted as ``expired``; False where it was sent already."""
 
     def subscribe(
-        self, subscription: int, topic_filter: str, qos: int, decode: Literal["json", "text", "bytes"]
+        self, subscription: int, topic_filter: str, qos: int, decode: Literal["json", "text", "bytes"], batches: bool
     ) -> Inbox:
         """Add a subscription. While connected SUBSCRIBE goes out at once; after every CONNACK it
-        goes out (again). ``subscribed`` and ``retained`` follow each time. ``topic_filter`` is valid."""
+        goes out (again). ``subscribed`` and ``retained`` follow each time. ``topic_filter`` is valid.
+
+        ``batches``: ``batching.batch_filter`` of it is subscribed to as well, by a SUBSCRIBE of its own, and both
+        answers are told as one, the code of the first. A message to ``<topic>/@batch`` is then, if ``topic_filter``
+        matches ``<topic>``, handed over as the single messages to ``<topic>`` that it holds. Where it is none, it is
+        refused: counted in ``inbox_dropped`` as one, logged once for a run of them, and acknowledged.
+        """
 
     def unsubscribe(self, subscription: int) -> None:
         """Remove it; UNSUBSCRIBE goes out with the last subscription of its filter."""

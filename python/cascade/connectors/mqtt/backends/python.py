@@ -10,11 +10,12 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, cast
 
-from ..encoding import TooLarge, Unserialisable, encode_payload
+from ..encoding import TooLarge, Unserialisable, encode_json, encode_raw
 from ..errors import TopicError
 from ..options import Options, Will
 from ..topics import check_name
 from .base import ACCEPTED, REJECTIONS, Event, RawStats
+from .fallback.batch import Batch
 from .fallback.driver import Driver
 from .fallback.events import Events
 from .fallback.inbox import Inbound, Inbox
@@ -94,7 +95,7 @@ class PythonBackend:
         return self._outbox.withdraw(token)
 
     def subscribe(
-        self, subscription: int, topic_filter: str, qos: int, decode: Literal["json", "text", "bytes"]
+        self, subscription: int, topic_filter: str, qos: int, decode: Literal["json", "text", "bytes"], batches: bool
     ) -> Inbox:
         driver = self._driver
 
@@ -107,6 +108,7 @@ class PythonBackend:
             topic_filter,
             qos,
             decode,
+            batches=batches,
             max_bytes=self._options.max_inbox_bytes,
             max_messages=self._options.max_inbox_messages,
             inbound=self._inbound,
@@ -121,7 +123,11 @@ class PythonBackend:
             self._call(self._driver.unsubscribe, subscription)
 
     def flush(self) -> int:
-        return self._outbox.flush()
+        token = self._outbox.flush()
+        if self._options.batch is not None and self._loop is not None:
+            # A batch that was open is closed by now.
+            self._call(self._driver.pump)
+        return token
 
     def flush_left(self, token: int) -> int:
         return self._outbox.flush_left(token)
@@ -160,7 +166,9 @@ class PythonBackend:
             name = _topic_bytes(topic) if type(topic) is str else _check(topic)
             if not isinstance(qos, int) or qos not in (0, 1, 2):
                 return self._refuse("invalid_qos", f"qos must be 0, 1 or 2, not {qos!r}")
-            data = encode_payload(payload, self._options.default, self._options.max_message_bytes)
+            options = self._options
+            raw = encode_raw(payload, options.max_message_bytes)
+            data = encode_json(payload, options.default, options.max_message_bytes) if raw is None else raw
         except TopicError as error:
             return self._refuse("invalid_topic", str(error))
         except Unserialisable as error:
@@ -170,8 +178,13 @@ class PythonBackend:
         if self._left.is_set():
             # The hook has forked, and this is the child.
             return _CODES["forked"], 0
-        retain = bool(retain)
-        message = Message(name, data, int(qos), retain, priority or retain)
+        retain, qos, batching = bool(retain), int(qos), self._options.batch
+        protected = priority or retain
+        message: Message
+        if batching is not None and raw is None and not protected and Batch.can_go_to(name):
+            message = Batch(name, data, qos, batching)
+        else:
+            message = Message(name, data, qos, retain, protected)
         reason, wake = self._outbox.add(message, time.monotonic(), track=track)
         if reason is not None:
             self._refused.detail = _WORDS.get(reason, "")

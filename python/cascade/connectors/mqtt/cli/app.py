@@ -6,8 +6,13 @@ import typer
 
 from .broker import broker
 from .demo.command import demo
+from .limit import limit
+from .pause import pause
 from .publish import publish
+from .resume import resume
+from .status import status
 from .watch import watch
+from .workers import workers
 
 __all__ = ["app"]
 
@@ -21,5 +26,5 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, broker, watch, publish):
+for command in (demo, broker, watch, workers, status, pause, resume, limit, publish):
     app.command()(command)

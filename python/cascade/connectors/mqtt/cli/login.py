@@ -9,8 +9,18 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from ..options import Options
+from .bundles import Bundle, Shared
 
-__all__ = ["Backend", "BackendOption", "BrokerOption", "Login", "PasswordFileOption", "UsernameOption", "login"]
+__all__ = [
+    "LOGGED_IN",
+    "Backend",
+    "BackendOption",
+    "BrokerOption",
+    "Login",
+    "PasswordFileOption",
+    "UsernameOption",
+    "login",
+]
 
 _DEFAULT_PORT = 1883
 
@@ -78,6 +88,19 @@ def login(
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
     return Login(host, port, options)
+
+
+LOGGED_IN = Bundle(
+    "who",
+    {
+        "broker": Shared(BrokerOption, "127.0.0.1:1883"),
+        "username": Shared(UsernameOption, None),
+        "password_file": Shared(PasswordFileOption, None),
+        "backend": Shared(BackendOption, Backend.AUTO),
+    },
+    login,
+)
+"""Decorates commands that take a ``who``."""
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -10,36 +10,32 @@ import typer
 
 from cascade.connectors.mqtt import MqttConnector
 
-from .login import Backend, BackendOption, BrokerOption, Login, PasswordFileOption, UsernameOption, login
+from .login import LOGGED_IN, Login
 
 __all__ = ["publish"]
 
 
+@LOGGED_IN
 def publish(
+    who: Login,
     topic: Annotated[str, typer.Argument(help="Where to.", show_default=False)],
     payload: Annotated[str, typer.Argument(help="The bytes to send; - reads them from stdin.", show_default=False)],
     qos: Annotated[int, typer.Option(help="1 and 2 wait for the broker's acknowledgement.", min=0, max=2)] = 1,
     retain: Annotated[bool, typer.Option("--retain", help="The broker keeps it for who comes later.")] = False,
-    broker: BrokerOption = "127.0.0.1:1883",
-    username: UsernameOption = None,
-    password_file: PasswordFileOption = None,
-    backend: BackendOption = Backend.AUTO,
 ) -> None:
     """Publish one message, and know that the broker has it.
 
-    Examples: hold a whole fleet, then let it go on (an empty retained message clears the topic).
+    Examples: a message that stays, and one that clears it.
 
-        cascade-mqtt publish cascade/constraints/global --retain '{"id": "pause-global",
-          "scope": "global", "type": "pause", "params": {}, "expires_at": null}'
+        cascade-mqtt publish lab/mode night --retain
 
-        cascade-mqtt publish cascade/constraints/global '' --retain
+        cascade-mqtt publish lab/mode '' --retain
 
     A payload from elsewhere:
 
         date | cascade-mqtt publish lab/clock -
     """
     content = sys.stdin.buffer.read() if payload == "-" else payload.encode()
-    who = login(broker, backend, username, password_file)
     asyncio.run(_publish(who, topic, content, qos, retain))
 
 

@@ -52,7 +52,7 @@ class Driver:
         self._session = session = Session(
             options.timeout_s, options.retained_timeout_s, not options.clean_session, events.push, self._warn
         )
-        self._receiver = receiver = Receiver(session, inbound)
+        self._receiver = receiver = Receiver(session, inbound, options.max_inbound_bytes)
         self.received, self.pubrel, self.room = receiver.received, receiver.pubrel, receiver.room
         self._sender = sender = Sender(options, outbox, session, self._check_flushed, self._warn)
         self.puback, self.pubrec, self.pubcomp = sender.puback, sender.pubrec, sender.pubcomp
@@ -91,6 +91,8 @@ class Driver:
         if former is not None and stop.deadline >= former.deadline:
             return
         self._stop = stop
+        # A batch that was open is closed by now.
+        self.pump()
         if self._wake is not None:
             if former is None and not self._wake.done():
                 self._wake.set_result(None)

@@ -26,16 +26,16 @@ class Flushes:
         self._flushes: dict[int, _Flush] = {}
 
     def begin(self, token: int, mark: int, left: int) -> None:
-        """Count down ``left`` messages, of those up to number ``mark``."""
+        """Count down ``left`` events, of those up to number ``mark``."""
         self._flushes[token] = _Flush(mark, left)
         if not left:
             self._flushed(token)
 
-    def ended(self, number: int) -> None:
-        """A message is acknowledged, written, or given up."""
+    def ended(self, number: int, events: int) -> None:
+        """A message of so many events, the first of which has this number, is acknowledged, written, or given up."""
         for token, flush in list(self._flushes.items()):
             if number <= flush.mark and flush.left:
-                flush.left -= 1
+                flush.left -= events
                 if not flush.left:
                     self._flushed(token)
 

@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import Any, Literal
 
+from ...batching import SUFFIX, batch_filter
 from ...encoding import Undecodable, decode_json
+from ...topics import matches
 from .events import Events
 
 __all__ = ["Decode", "Inbound", "Inbox"]
@@ -34,13 +36,13 @@ class Inbound:
         self._received = 0
         self._dropped: Counter[str] = Counter()
 
-    def count_received(self) -> None:
+    def count_received(self, messages: int) -> None:
         with self._lock:
-            self._received += 1
+            self._received += messages
 
-    def count_dropped(self, reason: str) -> None:
+    def count_dropped(self, reason: str, messages: int = 1) -> None:
         with self._lock:
-            self._dropped[reason] += 1
+            self._dropped[reason] += messages
 
     def snapshot(self) -> tuple[int, dict[str, int]]:
         with self._lock:
@@ -51,6 +53,7 @@ class Inbox:
     """One subscription and what has arrived for it.
 
     Args:
+        batches: batches are taken apart, and those of the topics that the filter matches are asked for.
         max_bytes: cap on the memory of waiting messages.
         max_messages: cap on their number, or None.
         on_room: called on the consumer's thread when a queue that was full has room again.
@@ -63,6 +66,7 @@ class Inbox:
         qos: int,
         decode: Decode,
         *,
+        batches: bool,
         max_bytes: int,
         max_messages: int | None,
         inbound: Inbound,
@@ -70,6 +74,9 @@ class Inbox:
         on_room: Callable[[], None],
     ) -> None:
         self.subscription, self.topic_filter, self.qos = subscription, topic_filter, qos
+        self.batches = batches
+        of_batches = batch_filter(topic_filter) if batches else None
+        self.filters = (topic_filter,) if of_batches is None else (of_batches, topic_filter)
         self._decode = decode
         self._max_bytes, self._max_messages = max_bytes, max_messages
         self._inbound, self._events, self._on_room = inbound, events, on_room
@@ -100,7 +107,8 @@ class Inbox:
             try:
                 value = self._decoded(payload)
             except Undecodable as error:
-                self._skip(topic, error.reason)
+                words = _WORDS[error.reason]
+                self.skip(f"a message on {topic} was dropped: its payload {words}", error.reason)
                 continue
             self._undecodable = False
             return topic, value, flags
@@ -128,20 +136,33 @@ class Inbox:
         """How many messages have left the queue: taken, or skipped as undecodable."""
         return self._read
 
+    def matches(self, topic: str) -> bool:
+        """Whether a message to this topic is for it. A batch is where each of its events would be."""
+        if not self.unpacks(topic):
+            return matches(self.topic_filter, topic)
+        if matches(self.topic_filter, topic.removesuffix(SUFFIX)):
+            return True
+        return self.topic_filter.endswith(SUFFIX) and matches(self.topic_filter, topic)
+
+    def unpacks(self, topic: str) -> bool:
+        """Whether it wants the events of a message to this topic, which is a batch."""
+        return self.batches and topic.endswith(SUFFIX)
+
     def given(self) -> int:
         """How many messages have entered the queue."""
         return self._given
 
-    def give(self, topic: str, payload: bytes, flags: int, now: float) -> None:
-        """Append a message, also to a full queue: that is the caller's choice."""
+    def give(self, topic: str, payloads: list[bytes], flags: int, now: float) -> None:
+        """Append messages, also to a full queue: that is the caller's choice."""
         with self._lock:
             if not self._queue:
                 self._seen_at = now
-            self._queue.append((topic, payload, flags))
-            self._bytes += _size(topic, payload)
-            self._given += 1
-            ring, self._armed = self._armed, False
-        self._inbound.count_received()
+            self._queue.extend((topic, payload, flags) for payload in payloads)
+            self._bytes += _size(topic, *payloads)
+            self._given += len(payloads)
+            ring = self._armed and bool(payloads)
+            self._armed = self._armed and not ring
+        self._inbound.count_received(len(payloads))
         if ring:
             self._events.inbox_ready(self.subscription)
 
@@ -152,10 +173,17 @@ class Inbox:
         if ring:
             self._events.inbox_ready(self.subscription)
 
-    def is_full(self, topic: str, payload: bytes) -> bool:
-        """Whether a message has to wait. An empty queue takes any one message."""
+    def skip(self, line: str, reason: str) -> None:
+        """Count a message that nobody can be given; the line is logged for the first of a run of them."""
+        self._inbound.count_dropped(reason)
+        if not self._undecodable:
+            self._undecodable = True
+            self._events.push("log", logging.WARNING, line)
+
+    def is_full(self, topic: str, payloads: list[bytes]) -> bool:
+        """Whether messages have to wait, together. An empty queue takes any one, and any batch."""
         with self._lock:
-            if not self._queue or self._has_room(_size(topic, payload)):
+            if not self._queue or self._has_room(_size(topic, *payloads)):
                 return False
             self._room_wanted = True
             return True
@@ -198,14 +226,6 @@ class Inbox:
         except UnicodeDecodeError:
             raise Undecodable("not_utf8") from None
 
-    def _skip(self, topic: str, reason: str) -> None:
-        self._inbound.count_dropped(reason)
-        if not self._undecodable:
-            # One line for a run of them.
-            self._undecodable = True
-            line = f"a message on {topic} was dropped: its payload {_WORDS[reason]}"
-            self._events.push("log", logging.WARNING, line)
 
-
-def _size(topic: str, payload: bytes) -> int:
-    return len(topic) + len(payload) + _HEADER
+def _size(topic: str, *payloads: bytes) -> int:
+    return (len(topic) + _HEADER) * len(payloads) + sum(map(len, payloads))

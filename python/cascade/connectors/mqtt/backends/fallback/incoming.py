@@ -32,7 +32,7 @@ __all__ = [
 CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 0x20, 0x30, 0x40, 0x50, 0x60, 0x70
 SUBACK, UNSUBACK, PINGRESP, DISCONNECT, AUTH = 0x90, 0xB0, 0xD0, 0xE0, 0xF0
 _ONLY_CLIENTS = (0x10, 0x80, 0xA0, 0xC0)
-_TOPIC_ALIAS = 0x23
+_CONTENT_TYPE, _TOPIC_ALIAS = 0x03, 0x23
 # In MQTT 3.1.1 and 5.0: what is said of the length of PUBACK, PUBREC, PUBREL, PUBCOMP.
 _ACK_SECTIONS = {
     PUBACK: ("3.4.1", "3.4.2"),
@@ -59,6 +59,8 @@ class Publish(NamedTuple):
     dup: bool
     packet_id: int
     """0 at QoS 0, never 0 above."""
+    content_type: str | None
+    """Of MQTT 5, where it is given (MQTT 5.0 section 3.3.2.3.9)."""
 
 
 class Ack(NamedTuple):
@@ -213,15 +215,18 @@ class Incoming:
                 self._broken("PUBLISH without its packet identifier", "3.3.2.2", "3.3.2.2")
             packet_id = self._nonzero(body[at] << 8 | body[at + 1])
             at += 2
+        content_type = None
         if self._is_5:
             found, at = properties.read(body, at, PUBLISH)
             if _TOPIC_ALIAS in found:
                 topic = self._aliased(topic, found[_TOPIC_ALIAS])
+            content_type = found.get(_CONTENT_TYPE)
         try:
             check_name(topic)
         except TopicError as error:
             raise Malformed(f"PUBLISH: {error}", code=0x82 if self._is_5 and not topic else 0x90) from None
-        return Publish(topic, bytes(body[at:]), qos, bool(first & 0b0001), bool(first & 0b1000), packet_id)
+        retain, dup = bool(first & 0b0001), bool(first & 0b1000)
+        return Publish(topic, bytes(body[at:]), qos, retain, dup, packet_id, content_type)
 
     def _aliased(self, topic: str, alias: int) -> str:
         """The topic that an alias stands for, or from now on stands for (MQTT 5.0 section 3.3.2.3.4)."""

@@ -42,14 +42,15 @@ class Losses:
         self._losses: dict[bytes, _Loss] = {}
 
     def count(self, message: Message, reason: str) -> None:
-        """An event is lost; only those to topics of the telemetry form are counted."""
-        loss = self._losses.get(message.topic)
+        """Its events are lost; only those to topics of the telemetry form are counted."""
+        topic = message.event_topic
+        loss = self._losses.get(topic)
         if loss is None:
-            if len(self._losses) >= _TOPICS or not _TELEMETRY.fullmatch(message.topic):
+            if len(self._losses) >= _TOPICS or not _TELEMETRY.fullmatch(topic):
                 return
-            loss = self._losses[message.topic] = _Loss(since=message.born)
-        loss.reasons[reason] += 1
-        loss.until = message.born
+            loss = self._losses[topic] = _Loss(since=message.born)
+        loss.reasons[reason] += message.events
+        loss.until = message.newest
 
     def take(self) -> list[Gap]:
         """All that has not been told yet."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...options import OnFull
+from .batch import Batch
 from .flushes import Flushes
 from .lane import OVERHEAD, Lane, Message
 from .losses import Losses
@@ -42,7 +43,7 @@ class Outbox:
         self._lanes = (Lane(), Lane())
         self._writing: deque[Message] = deque()
         self._in_flight: dict[int, Message] = {}
-        self._in_flight_bytes = 0
+        self._in_flight_bytes = self._in_flight_events = 0
         self._resend: deque[Message] = deque()
         self._tracked: dict[int, Message] = {}
         self._flushes = Flushes(lambda token: emit("flushed", token, None))
@@ -65,6 +66,7 @@ class Outbox:
         with self._lock:
             if self._intake == "open":
                 self._intake = "closed"
+            self._close_batches()
 
     def closed_reason(self) -> str | None:
         """Why nothing is accepted, as a rejection; None while events are."""
@@ -77,7 +79,8 @@ class Outbox:
         return reason
 
     def add(self, message: Message, now: float, *, track: bool = False) -> tuple[str | None, bool]:
-        """Queue a message; returns the reason of a refusal, or None, and whether to wake the driver."""
+        """Queue a message, or a batch of one event; returns the reason of a refusal, or None, and whether to wake the
+        driver."""
         with self._lock:
             message.born = now
             reason = self._refusal(message)
@@ -85,25 +88,32 @@ class Outbox:
                 return self.reject(reason), False
             self._accepted += 1
             self._queued += 1
-            self._bytes += message.size
             message.number = self._accepted
             if track:
                 message.token = self._new_token()
                 self._tracked[message.token] = message
-            self._lanes[message.lane].append(message)
-            wake = message.lane <= self._wakes
+            lane = self._lanes[message.lane]
+            if isinstance(message, Batch):
+                self._bytes += lane.append_event(message)
+            else:
+                self._bytes += message.size
+                lane.append(message)
+            # An event that another one waits with for the end of their batch is nothing new to the driver.
+            wake = message.lane <= self._wakes and (lane.open is None or lane.open is message)
             if wake:
                 self._wakes = _NOBODY
             return None, wake
 
-    def take(self, window: int, qos_2: int, budget: int) -> list[Message]:
+    def take(self, window: int, qos_2: int, budget: int, now: float) -> list[Message]:
         """Up to ``budget`` bytes to send now, with no more than ``window`` messages of QoS 1 and 2, ``qos_2`` of QoS 2.
 
         Unacknowledged messages of a former connection come first. QoS 0 is answered by ``written``, the others
-        by ``acknowledge`` or ``drop``. After an empty list, ``add`` says when to come back.
+        by ``acknowledge`` or ``drop``. After an empty list, ``add`` says when to come back, or ``due``.
         """
         batch: list[Message] = []
         with self._lock:
+            for lane in self._lanes:
+                lane.close_due(now)
             while budget > 0 and (message := self._next(window, qos_2)) is not None:
                 window -= message.lane
                 qos_2 -= message.qos == 2
@@ -113,8 +123,20 @@ class Outbox:
                 self._wakes = _NOBODY
                 self._tell_space()
             else:
-                self._wakes = _EVERYTHING if self._lanes[1].head() is None else _QOS_0_ONLY
+                self._wakes = _EVERYTHING if self._lanes[1].sendable() is None else _QOS_0_ONLY
         return batch
+
+    def due(self) -> float | None:
+        """When an open batch is to be sent, whether or not it is full."""
+        with self._lock:
+            return min((lane.open.due for lane in self._lanes if lane.open is not None), default=None)
+
+    def compressed(self, batch: Batch, payload: bytes) -> None:
+        """A batch that is being sent has become smaller, for good."""
+        with self._lock:
+            freed = len(batch.payload) - len(payload)
+            batch.payload = payload
+            self._shrink(batch, freed)
 
     def take_replay(self) -> Message | None:
         """The next unacknowledged message of a former connection, without regard to windows; None: all were sent."""
@@ -126,8 +148,8 @@ class Outbox:
         with self._lock:
             for _ in range(count):
                 message = self._writing.popleft()
-                self._queued -= 1
-                self._written += 1
+                self._queued -= message.events
+                self._written += message.events
                 self._finish(message, "acknowledged", None)
             self._say_room()
 
@@ -135,20 +157,16 @@ class Outbox:
         """PUBREC came for a message in flight: the broker has it, so it is not kept (MQTT 3.1.1 section 4.3.3)."""
         with self._lock:
             if message.number in self._in_flight and not message.released:
-                freed = message.size - OVERHEAD
                 message.topic = message.payload = b""
                 message.released = True
-                message.size -= freed
-                self._bytes -= freed
-                self._in_flight_bytes -= freed
-                self._tell_space()
+                self._shrink(message, message.size - OVERHEAD)
 
     def acknowledge(self, message: Message, *, uncertain: bool = False) -> None:
         """PUBACK or PUBCOMP came for a message in flight; ``uncertain``: PUBREC alone, and no PUBCOMP can come."""
         with self._lock:
             if self._land(message):
-                self._acknowledged += 1
-                self._uncertain += uncertain
+                self._acknowledged += message.events
+                self._uncertain += message.events if uncertain else 0
                 self._finish(message, "acknowledged", None)
                 self._say_room()
 
@@ -157,7 +175,7 @@ class Outbox:
         with self._lock:
             if not self._land(message):
                 self._writing.remove(message)
-                self._queued -= 1
+                self._queued -= message.events
             self._losses.count(message, reason)
             self._give_up(message, reason)
             self._say_room()
@@ -194,7 +212,7 @@ class Outbox:
             for lane in self._lanes:
                 while (head := lane.head()) is not None:
                     lane.pop(head)
-                    self._queued -= 1
+                    self._queued -= head.events
                     self._give_up(head, reason)
 
     def withdraw(self, token: int) -> bool:
@@ -215,7 +233,8 @@ class Outbox:
         """Watch what has been accepted so far; ``flushed`` follows when none of it is left."""
         with self._lock:
             token = self._new_token()
-            self._flushes.begin(token, self._accepted, self._queued + len(self._in_flight))
+            self._close_batches()
+            self._flushes.begin(token, self._accepted, self._queued + self._in_flight_events)
             return token
 
     def flush_left(self, token: int) -> int:
@@ -244,10 +263,14 @@ class Outbox:
                 "dropped": dict(self._dropped),
                 "queued_events": self._queued,
                 "queued_bytes": self._bytes,
-                "in_flight": len(self._in_flight),
+                "in_flight": self._in_flight_events,
                 "uncertain": self._uncertain,
                 "oldest_queued_s": max([0.0, *(now - message.born for message in heads)]),
             }
+
+    def _close_batches(self) -> None:
+        for lane in self._lanes:
+            lane.close()
 
     def _new_token(self) -> int:
         self._last_token += 1
@@ -290,14 +313,14 @@ class Outbox:
         if self._dropped_before is None:
             self._dropped_before = self._dropped["queue_full"]
             self._emit("full", 0, None)
-        self._queued -= 1
         message = lane.pop_ordinary()
+        self._queued -= message.events
         self._losses.count(message, "queue_full")
         self._give_up(message, "queue_full")
         return True
 
     def _next(self, window: int, qos_2: int) -> Message | None:
-        head = self._to_resend() or self._lanes[1].head()
+        head = self._to_resend() or self._lanes[1].sendable()
         if head is not None and (window <= 0 or (head.qos == 2 and qos_2 <= 0)):
             head = None
         if self._resend:
@@ -305,7 +328,7 @@ class Outbox:
                 return self._resend.popleft()
         elif self._in_flight_bytes > self._max_bytes // 2:
             head = None
-        other = self._lanes[0].head()
+        other = self._lanes[0].sendable()
         if head is None or (other is not None and other.number < head.number):
             head = other
         if head is None:
@@ -315,9 +338,10 @@ class Outbox:
         if head.qos == 0:
             self._writing.append(head)
         else:
-            self._queued -= 1
+            self._queued -= head.events
             self._in_flight[head.number] = head
             self._in_flight_bytes += head.size
+            self._in_flight_events += head.events
         return head
 
     def _to_resend(self) -> Message | None:
@@ -326,14 +350,22 @@ class Outbox:
             self._resend.popleft()
         return self._resend[0] if self._resend else None
 
+    def _shrink(self, message: Message, freed: int) -> None:
+        message.size -= freed
+        self._bytes -= freed
+        if message.number in self._in_flight:
+            self._in_flight_bytes -= freed
+        self._tell_space()
+
     def _land(self, message: Message) -> bool:
         if self._in_flight.pop(message.number, None) is None:
             return False
         self._in_flight_bytes -= message.size
+        self._in_flight_events -= message.events
         return True
 
     def _give_up(self, message: Message, reason: str) -> None:
-        self._dropped[reason] += 1
+        self._dropped[reason] += message.events
         self._finish(message, "given_up", reason)
 
     def _finish(self, message: Message, outcome: str, detail: str | None) -> None:
@@ -341,7 +373,7 @@ class Outbox:
         if message.token:
             self._tracked.pop(message.token, None)
             self._emit(outcome, message.token, detail)
-        self._flushes.ended(message.number)
+        self._flushes.ended(message.number, message.events)
         self._tell_space()
 
     def _tell_space(self) -> None:

@@ -7,9 +7,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from ...batching import SUFFIX
+from ...encoding import Undecodable
 from . import reasons
 from .inbox import Inbound, Inbox
+from .incoming import Publish
 from .session import Session
+from .unpacking import explain, unpack
 
 if TYPE_CHECKING:
     from .link import Link
@@ -36,8 +40,8 @@ class Receiver:
     of our own messages come the same way: QoS 0 for it is dropped, QoS 1 and 2 are kept and not acknowledged.
     """
 
-    def __init__(self, session: Session, inbound: Inbound) -> None:
-        self._session, self._inbound = session, inbound
+    def __init__(self, session: Session, inbound: Inbound, max_batch_bytes: int) -> None:
+        self._session, self._inbound, self._max_batch_bytes = session, inbound, max_batch_bytes
         self._link: Link | None = None
         self._acks: deque[_Ack] = deque()
         self._withheld: dict[Inbox, list[_Ack]] = {}
@@ -58,28 +62,38 @@ class Receiver:
         self._withheld.clear()
         self._full.clear()
 
-    def received(self, topic: str, payload: bytes, qos: int, retain: bool, dup: bool, packet_id: int) -> None:
+    def received(self, message: Publish) -> None:
         """Hand a message to each subscription that it matches, once; at QoS 2 once however often it is sent."""
+        topic, payload, qos, retain, dup, packet_id, content_type = message
         if qos == 2 and packet_id in self._handed_over:
             self._acknowledge(packet_id, qos, [])
             return
         now = time.monotonic()
         flags = qos | retain << 2 | dup << 3
         held: list[Inbox] = []
+        unpacked: list[bytes] | str | None = None
         for inbox in self._session.route(topic, payload, retain, now):
-            if inbox.is_full(topic, payload):
+            name, messages = topic, [payload]
+            if inbox.unpacks(topic):
+                if unpacked is None:
+                    unpacked = self._unpack(payload, content_type)
+                if isinstance(unpacked, str):
+                    inbox.skip(f"a batch on {topic} was dropped: it {explain(unpacked)}", unpacked)
+                    continue
+                name, messages = topic.removesuffix(SUFFIX), unpacked
+            if inbox.is_full(name, messages):
                 self._full.add(inbox)
                 if inbox.is_stuck(now):
                     if qos and not inbox.is_overfull():
                         held.append(inbox)
                     else:
-                        self._inbound.count_dropped("inbox_full")
+                        self._inbound.count_dropped("inbox_full", len(messages))
                         if not qos:
                             continue
                         if self._link is not None:
                             self._link.fail(reasons.STUCK)
                         return
-            inbox.give(topic, payload, flags, now)
+            inbox.give(name, messages, flags, now)
         if qos == 2:
             self._handed_over.add(packet_id)
         if qos:
@@ -104,6 +118,15 @@ class Receiver:
         self._full.discard(inbox)
         self._release(inbox)
         self._look_at_pause()
+
+    def _unpack(self, payload: bytes, content_type: str | None) -> list[bytes] | str:
+        """The messages of a batch, or why it is refused."""
+        if self._link is not None:
+            self._link.quick_ack()
+        try:
+            return unpack(payload, content_type, self._max_batch_bytes)
+        except Undecodable as error:
+            return error.reason
 
     def _acknowledge(self, packet_id: int, qos: int, held: list[Inbox]) -> None:
         """Acknowledge at hand-over, in the order of arrival (MQTT 3.1.1 section 4.6); ``held``: not yet."""

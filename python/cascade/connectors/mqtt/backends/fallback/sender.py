@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...options import Options
+from . import zstd
+from .batch import Batch
 from .identifiers import Identifiers
 from .lane import Message
 from .outbox import Outbox
@@ -46,7 +48,9 @@ class Sender:
         self.new_packet_id = self._identifiers.new_for_control
         self._poison = Poison()
         self._link: Link | None = None
+        self._compress = zstd.compressor() if options.batch is not None and options.batch.compression else None
         self._pump_due = False
+        self._timer: asyncio.TimerHandle | None = None
         self._window = self._qos_2_window = self._maximum_packet_bytes = self._maximum_qos = 0
 
     @property
@@ -88,12 +92,16 @@ class Sender:
             return
         while link is not None and link.unwritten_bytes < _UNWRITTEN_BYTES:
             known = self._identifiers
-            batch = self._outbox.take(
-                self._window - known.in_use, self._qos_2_window - known.in_use_at_qos_2, _UNWRITTEN_BYTES
+            taken = self._outbox.take(
+                self._window - known.in_use,
+                self._qos_2_window - known.in_use_at_qos_2,
+                _UNWRITTEN_BYTES,
+                time.monotonic(),
             )
-            if not batch:
+            if not taken:
+                self._wait_for_batch()
                 break
-            for message in batch:
+            for message in taken:
                 self._send(link, message)
 
     def written(self, telemetry: int) -> None:
@@ -125,6 +133,19 @@ class Sender:
     def pubcomp(self, packet_id: int) -> None:
         # Whatever its reason code says, there is nothing left to do (MQTT 5.0 section 3.7.2.1).
         self._settle(self._identifiers.pubcomp(packet_id), 0)
+
+    def _wait_for_batch(self) -> None:
+        """Come back when the batch that is open has waited for other events long enough."""
+        due = self._outbox.due()
+        if due is None or (self._timer is not None and self._timer.when() <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(due, self._waited)
+
+    def _waited(self) -> None:
+        self._timer = None
+        self.pump()
 
     def _mismatch(self, what: str) -> None:
         if self._link is not None:
@@ -168,6 +189,12 @@ class Sender:
         )
 
     def _send(self, link: Link, message: Message) -> None:
+        if self._compress is not None and isinstance(message, Batch) and not message.compressed:
+            message.compressed = True
+            # Not under the lock of the queue, where publishers would wait for it.
+            frame = self._compress(message.payload)
+            if len(frame) < len(message.payload):
+                self._outbox.compressed(message, frame)
         # Fixed header, lengths, identifier and properties: no more than 16 bytes.
         size = len(message.topic) + len(message.payload) + 16
         if size > self._maximum_packet_bytes or message.qos > self._maximum_qos:

@@ -7,18 +7,13 @@ thread only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from ...topics import matches
 from .inbox import Inbox
+from .rounds import REFUSED, Ending, Round
 
-__all__ = ["REFUSED", "Session", "Wire"]
-
-REFUSED = 128
-"""SUBACK return code of a refusal (MQTT 3.1.1 section 3.9.3)."""
-
-_QUIET_S = 0.05
-"""After the PINGRESP behind a SUBSCRIBE, so long without a retained message means that all have come."""
+__all__ = ["Session", "Wire"]
 
 _ROUTES = 1024
 """Topics whose subscriptions are remembered."""
@@ -32,45 +27,6 @@ class Wire(Protocol):
     def unsubscribe(self, topic_filter: str) -> int: ...
 
     def ping(self) -> None: ...
-
-
-class _Round:
-    """One SUBSCRIBE, from its sending until its retained messages are through."""
-
-    def __init__(self, topic_filter: str, members: list[Inbox], ping: int, now: float) -> None:
-        self.topic_filter, self.members, self.ping = topic_filter, members, ping
-        self.sent_at = self.last_retained_at = now
-        self.granted_at: float | None = None
-        self.answered_at: float | None = None
-        # Digests of the retained messages so far, payload by topic.
-        self._seen: dict[int, int] = {}
-
-    def is_new(self, topic: str, payload: bytes) -> bool:
-        """False for what came before: each SUBSCRIBE that overlaps brings a copy, and none says whose it is."""
-        key, digest = hash(topic), hash(payload)
-        known = self._seen.get(key) == digest
-        self._seen[key] = digest
-        return not known
-
-    def done_at(self, retained_timeout_s: float) -> float | None:
-        if self.granted_at is None:
-            return None
-        bound = self.granted_at + retained_timeout_s
-        if self.answered_at is None:
-            return bound
-        return min(bound, max(self.granted_at, self.answered_at, self.last_retained_at) + _QUIET_S)
-
-
-class _Ending(NamedTuple):
-    """One UNSUBSCRIBE; ``subscription`` is None where nobody waits for its answer."""
-
-    topic_filter: str
-    subscription: int | None
-    sent_at: float
-
-    def tell(self, emit: Callable[[str, int, Any], None]) -> None:
-        if self.subscription is not None:
-            emit("unsubscribed", self.subscription, None)
 
 
 class Session:
@@ -98,8 +54,11 @@ class Session:
         self._members: dict[int, Inbox] = {}
         self._routes: dict[str, list[Inbox]] = {}
         self._wire: Wire | None = None
-        self._rounds: dict[int, _Round] = {}
-        self._unsubscribing: dict[int, _Ending] = {}
+        self._rounds: dict[int, Round] = {}
+        # By subscription: one for each of its filters, over or not.
+        self._asked: dict[int, list[Round]] = {}
+        self._unserved: set[str] = set()
+        self._unsubscribing: dict[int, Ending] = {}
         self._ended_offline: set[str] = set()
         # Sent on this connection and not answered, some of them long ago.
         self._unanswered: set[int] = set()
@@ -129,7 +88,8 @@ class Session:
             self._unsubscribe(topic_filter, None, now)
         filters: dict[str, list[Inbox]] = {}
         for inbox in self._members.values():
-            filters.setdefault(inbox.topic_filter, []).append(inbox)
+            for topic_filter in inbox.filters:
+                filters.setdefault(topic_filter, []).append(inbox)
         for topic_filter, members in filters.items():
             self._subscribe(topic_filter, members, now)
         if filters or probing:
@@ -139,18 +99,19 @@ class Session:
         """The connection is gone, and with it what belonged to it alone."""
         self._wire = None
         self._rounds.clear()
+        self._asked.clear()
         self._unanswered.clear()
-        for ending in self._unsubscribing.values():
+        for packet_id, ending in list(self._unsubscribing.items()):
             self._end_offline(ending.topic_filter)
-            ending.tell(self._emit)
-        self._unsubscribing.clear()
+            self._finish_unsubscribe(packet_id)
 
     def add(self, inbox: Inbox, now: float) -> None:
         self._members[inbox.subscription] = inbox
         self._routes.clear()
-        self._ended_offline.discard(inbox.topic_filter)
+        self._ended_offline.difference_update(inbox.filters)
         if self._wire is not None:
-            self._subscribe(inbox.topic_filter, [inbox], now)
+            for topic_filter in inbox.filters:
+                self._subscribe(topic_filter, [inbox], now)
             self._ping(now)
 
     def remove(self, subscription: int, now: float) -> Inbox | None:
@@ -159,14 +120,15 @@ class Session:
         if inbox is None:
             return None
         self._routes.clear()
-        for round_ in self._rounds.values():
-            if inbox in round_.members:
-                round_.members.remove(inbox)
-        last = all(other.topic_filter != inbox.topic_filter for other in self._members.values())
-        if self._wire is not None and last:
-            self._unsubscribe(inbox.topic_filter, subscription, now)
-        else:
-            self._end_offline(inbox.topic_filter)
+        for round_ in self._asked.pop(subscription, ()):
+            round_.members.remove(inbox)
+        ending = [topic_filter for topic_filter in inbox.filters if not self._is_wanted(topic_filter)]
+        for topic_filter in ending:
+            if self._wire is not None:
+                self._unsubscribe(topic_filter, subscription, now)
+            else:
+                self._end_offline(topic_filter)
+        if self._wire is None or not ending:
             self._emit("unsubscribed", subscription, None)
         return inbox
 
@@ -182,14 +144,14 @@ class Session:
             for round_ in asked:
                 round_.last_retained_at = now
                 if round_.is_new(topic, payload):
-                    targets.update(dict.fromkeys(round_.members))
+                    targets.update((inbox, None) for inbox in round_.members if inbox.matches(topic))
             if asked:
                 return list(targets)
         found = self._routes.get(topic)
         if found is None:
             if len(self._routes) >= _ROUTES:
                 self._routes.clear()
-            found = [inbox for inbox in self._members.values() if matches(inbox.topic_filter, topic)]
+            found = [inbox for inbox in self._members.values() if inbox.matches(topic)]
             self._routes[topic] = found
         return found
 
@@ -203,10 +165,9 @@ class Session:
             # It took longer than anybody waited.
             return True
         round_.granted_at = now
-        for inbox in round_.members:
-            self._emit("subscribed", inbox.subscription, min(codes[0], REFUSED))
+        self._answer(round_, min(codes[0], REFUSED))
         if codes[0] >= REFUSED:
-            del self._rounds[packet_id]
+            self._finish_round(packet_id)
         return True
 
     def unsuback(self, packet_id: int) -> bool:
@@ -219,8 +180,10 @@ class Session:
 
     def _finish_unsubscribe(self, packet_id: int) -> None:
         ending = self._unsubscribing.pop(packet_id, None)
-        if ending is not None:
-            ending.tell(self._emit)
+        if ending is None or ending.subscription is None:
+            return
+        if all(other.subscription != ending.subscription for other in self._unsubscribing.values()):
+            self._emit("unsubscribed", ending.subscription, None)
 
     def pingresp(self, now: float) -> None:
         # One that nothing asked for is none in advance.
@@ -282,32 +245,59 @@ class Session:
         for packet_id, round_ in list(self._rounds.items()):
             done_at = round_.done_at(self._retained_timeout_s)
             if done_at is not None and now >= done_at:
-                del self._rounds[packet_id]
-                for inbox in round_.members:
-                    self._emit("retained", inbox.subscription, inbox.given())
+                self._finish_round(packet_id)
             elif done_at is None and now >= round_.sent_at + self._timeout_s:
-                del self._rounds[packet_id]
                 self._warn(f"the broker did not answer SUBSCRIBE to {round_.topic_filter}")
-                for inbox in round_.members:
-                    self._emit("subscribed", inbox.subscription, REFUSED)
+                self._answer(round_, REFUSED)
+                self._finish_round(packet_id)
+
+    def _answer(self, round_: Round, code: int) -> None:
+        """Tell whose SUBSCRIBEs are all answered by now; the answer is that of the filter itself."""
+        round_.code = code
+        for inbox in round_.members:
+            asked = self._asked[inbox.subscription]
+            if any(one.code is None for one in asked):
+                continue
+            refused = {one.topic_filter for one in asked if one.code == REFUSED}
+            own = next(one.code for one in asked if one.topic_filter == inbox.topic_filter)
+            self._emit("subscribed", inbox.subscription, own)
+            if inbox.topic_filter not in refused and not refused <= self._unserved:
+                self._warn(f"the broker refused {', '.join(refused)}: events in batches do not come")
+            self._unserved.difference_update(inbox.filters)
+            self._unserved |= refused
+
+    def _finish_round(self, packet_id: int) -> None:
+        """Tell whose retained messages are all through by now."""
+        round_ = self._rounds.pop(packet_id)
+        round_.over = True
+        for inbox in round_.members:
+            asked = self._asked[inbox.subscription]
+            refused = any(one.code == REFUSED for one in asked if one.topic_filter == inbox.topic_filter)
+            if not refused and all(one.over for one in asked):
+                self._emit("retained", inbox.subscription, inbox.given())
 
     def _subscribe(self, topic_filter: str, members: list[Inbox], now: float) -> None:
         assert self._wire is not None
-        qos = max(inbox.qos for inbox in self._members.values() if inbox.topic_filter == topic_filter)
+        qos = max(inbox.qos for inbox in self._members.values() if topic_filter in inbox.filters)
         packet_id = self._wire.subscribe(topic_filter, qos)
         self._unanswered.add(packet_id)
-        self._rounds[packet_id] = _Round(topic_filter, members, self._pings_sent + 1, now)
+        round_ = self._rounds[packet_id] = Round(topic_filter, members, self._pings_sent + 1, now)
+        for inbox in members:
+            self._asked.setdefault(inbox.subscription, []).append(round_)
 
     def _unsubscribe(self, topic_filter: str, subscription: int | None, now: float) -> None:
         assert self._wire is not None
         packet_id = self._wire.unsubscribe(topic_filter)
-        self._unsubscribing[packet_id] = _Ending(topic_filter, subscription, now)
+        self._unsubscribing[packet_id] = Ending(topic_filter, subscription, now)
         self._unanswered.add(packet_id)
 
     def _end_offline(self, topic_filter: str) -> None:
         """Remember a filter that nobody wants any longer, and that a session may still know."""
-        if self._persistent and all(inbox.topic_filter != topic_filter for inbox in self._members.values()):
+        if self._persistent and not self._is_wanted(topic_filter):
             self._ended_offline.add(topic_filter)
+
+    def _is_wanted(self, topic_filter: str) -> bool:
+        return any(topic_filter in inbox.filters for inbox in self._members.values())
 
     def _ping(self, now: float) -> None:
         assert self._wire is not None

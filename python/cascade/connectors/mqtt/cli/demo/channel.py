@@ -13,6 +13,8 @@ from ...interrupts import children_deaf_to_ctrl_c
 __all__ = ["Channel", "Child"]
 
 _PATIENCE_S = 3.0
+# Messages before others have their turn.
+_AT_ONCE = 16
 
 
 class Channel:
@@ -46,11 +48,12 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            message = self._connection.recv()
+            for _ in range(_AT_ONCE):
+                self._on_message(self._connection.recv())
+                if self._connection.closed or not self._connection.poll():
+                    break
         except (EOFError, OSError):
             self._end()
-        else:
-            self._on_message(message)
 
     def _end(self) -> None:
         self.close()

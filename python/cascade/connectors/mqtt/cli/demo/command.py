@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ...batching import BatchOptions
 from ...broker import EmbeddedBroker
 from ..login import Backend, BackendOption, Login, PasswordFileOption, UsernameOption, login
 from .fleet import Fleet, FleetError
@@ -35,12 +36,13 @@ def demo(
             "--broker",
             "-b",
             metavar="HOST[:PORT]",
-            help="Your own broker. The demo holds everything that obeys its cascade/constraints/global for a second.",
+            help="Your own broker. The demo steers its own run, nobody else.",
             show_default="one that comes and goes with the demo",
         ),
     ] = None,
     backend: BackendOption = Backend.AUTO,
     qos: Annotated[int, typer.Option(help="Of the telemetry; with 0 what was lost is listed.", min=0, max=2)] = 1,
+    batch: Annotated[bool, typer.Option("--batch", help="Many events in one message, as far as they wait.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures alone, as one JSON object.")] = False,
     svg: Annotated[
         Path | None,
@@ -55,7 +57,8 @@ def demo(
     """Run a workflow of thousands of tasks over Python's own standard library, and watch its telemetry.
 
     Four worker processes read, parse and measure every module, each task telling over MQTT what becomes of it. An
-    observer process counts what arrives. In the middle a retained control message holds the fleet for a second.
+    observer process counts what arrives. On the way control messages pause the fleet, limit how many tasks it runs at
+    a time, limit how often one starts, and let it go; the observer tells what was seen of that.
 
     Examples:
 
@@ -64,6 +67,8 @@ def demo(
         cascade-mqtt demo --json --backend python
 
         cascade-mqtt demo --broker 127.0.0.1:1883 --qos 0
+
+        cascade-mqtt demo --batch
     """
     console = Console(highlight=False)
     display: Display = (
@@ -74,6 +79,8 @@ def demo(
             embedded = stack.enter_context(EmbeddedBroker())
             broker = f"{embedded.host}:{embedded.port}"
         who = login(broker, backend, username, password_file)
+        if batch:
+            who.options["batch"] = BatchOptions()
         if not as_json:
             console.print(
                 f"the broker is {broker}; to see each event: cascade-mqtt watch demo --broker {broker}", soft_wrap=True
@@ -113,13 +120,19 @@ async def _run(who: Login, qos: int, limit: int | None, display: Display) -> tup
 
 
 def _judge(outcome: Outcome, qos: int) -> None:
-    """At QoS 1 a loss or a duplicate on an unbroken connection is a failure, and so is an event never queued."""
+    """At QoS 1 a loss or a duplicate on an unbroken connection is a failure, and so is an event never queued.
+
+    So is a constraint without its effect; without all events nobody can say.
+    """
     figures = outcome.figures()
     wrong = {
         "lost": figures["events_lost"] if qos else 0,
         "doubled": figures["duplicates"] if qos else 0,
         "refused": outcome.refused,
     }
+    broken = [effect.phase.ask.words for effect in outcome.effects if not effect.holds]
+    if broken and not figures["events_lost"]:
+        raise FleetError(f"not obeyed: {', '.join(broken)}")
     if any(wrong.values()):
         raise FleetError("events " + ", ".join(f"{what}: {count:,}" for what, count in wrong.items() if count))
 

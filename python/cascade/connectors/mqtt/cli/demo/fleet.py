@@ -1,4 +1,4 @@
-"""Runs the workflow on a fleet of worker processes, pauses it in the middle, and takes the account."""
+"""Runs the workflow on a fleet of worker processes, steers it in the middle, and takes the account."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cascade.connectors.mqtt import MqttConnector
-
+from ...constraints import ConstraintController
 from ...errors import MqttError
 from .channel import Child
 from .dispatch import Dispatcher
-from .messages import Assign, Broken, Expect, Farewell, Finish, Held, Ready, Seen, Tally, TaskEnd
+from .effects import Ask
+from .messages import Account, Assign, Broken, Expect, Farewell, Finish, InForce, Ready, Seen, TaskEnd
 from .observer import run_observer
 from .outcome import Outcome, Progress
-from .settings import PAUSE, PAUSED_TOPIC, Settings
+from .settings import Settings
+from .steering import StampedConnector, Steering
 from .worker import run_worker
 from .workflow import State, Step, Workflow, plan
 
@@ -27,10 +28,12 @@ __all__ = ["Fleet", "FleetError"]
 
 _WORKERS = 4
 _HOLD_S = 1.0
+# What each process is asked for: far from what it does when it is free.
+_AT_A_TIME = 2
+_STARTS_PER_S = 20
 _SHOW_S = 0.1
 # Bounds on what should take a moment, generous enough for a busy machine.
 _START_S = 60.0
-_CONTROL_S = 30.0
 _END_S = 60.0
 
 
@@ -39,7 +42,7 @@ class FleetError(MqttError):
 
 
 class Fleet:
-    """One run: an observer, four workers, and the controller that gives out tasks and pauses them all.
+    """One run: an observer, four workers, and the controller that gives out tasks and steers them all.
 
     Args:
         settings: the broker and the run.
@@ -59,10 +62,8 @@ class Fleet:
         self._published = [0] * _WORKERS
         self._farewells: dict[int, Farewell] = {}
         self._seen = Seen(0, 0, 0)
-        self._tally: Tally | None = None
-        self._told_ns = 0
-        self._held_at_ns: dict[bool, dict[int, int]] = {True: {}, False: {}}
-        self._latencies_ms: list[float] = []
+        self._account: Account | None = None
+        self._steering: Steering | None = None
         self._phase = "starting"
         self._failure: str | None = None
         self._news = asyncio.Event()
@@ -77,31 +78,31 @@ class Fleet:
         self._start = time.monotonic()
         settings = self._settings
         async with (
-            MqttConnector(settings.host, settings.port, **settings.options) as controller,
+            StampedConnector(settings.host, settings.port, **settings.options) as connector,
             self._shown(),
         ):
-            await self._refuse_foreign_constraint(controller)
+            await self._refuse_foreign_constraint(ConstraintController(connector))
+            steering = self._steering = Steering(connector, settings.scope, _WORKERS, self._until)
             async with self._children() as observer:
-                await self._work(controller)
+                await self._work(steering)
                 self._phase = "finishing"
                 for worker in self._workers:
                     worker.send(Finish())
                 await self._until(lambda: len(self._farewells) == _WORKERS, _END_S, "the workers' last events")
-                observer.send(Expect({said.identity: said.published for said in self._farewells.values()}))
-                await self._until(lambda: self._tally is not None, _END_S, "the observer's account")
+                published = {said.identity: said.published for said in self._farewells.values()}
+                observer.send(Expect(published, steering.phases))
+                await self._until(lambda: self._account is not None, _END_S, "the observer's account")
                 self._phase = "done"
         return self._outcome()
 
-    async def _refuse_foreign_constraint(self, controller: MqttConnector) -> None:
-        """The demo ends its pause by clearing the topic: it must not clear one that an operator has set."""
-        found: list[Any] = []
-        handle = await controller.subscribe(PAUSED_TOPIC, lambda topic, payload: found.append(payload))
-        await handle.unsubscribe()
-        if any(found):
-            raise FleetError(
-                f"this broker holds a constraint on {PAUSED_TOPIC}; lift it first: "
-                f"cascade-mqtt publish {PAUSED_TOPIC} '' --retain"
-            )
+    async def _refuse_foreign_constraint(self, controller: ConstraintController) -> None:
+        """The demo steers its own run alone, but what holds everybody would hold it too, and spoil its figures."""
+        for constraint in await controller.in_force():
+            if constraint.scope in ("global", f"project:{self._settings.project_id}"):
+                raise FleetError(
+                    f"this broker holds a {constraint.type} on {constraint.scope}, which the demo would obey; "
+                    f"lift it first: cascade-mqtt resume {constraint.scope} --all"
+                )
 
     @asynccontextmanager
     async def _shown(self) -> AsyncIterator[None]:
@@ -143,28 +144,29 @@ class Fleet:
             for child in children:
                 child.stop()
 
-    async def _work(self, controller: MqttConnector) -> None:
+    async def _work(self, steering: Steering) -> None:
         self._phase = "working"
-        half = len(self._workflow.tasks) // 2
-        self._give_out()
-        await self._until(lambda: len(self._workflow.states) >= half, None, "half of the tasks")
-        await self._pause(controller)
-        await self._until(lambda: self._workflow.done, None, "the workflow")
+        rate, pause, concurrency = Ask("rate_limit", _STARTS_PER_S), Ask("pause"), Ask("concurrency", _AT_A_TIME)
+        # The next is in force before the last is lifted: however fast the workers are, each finds work left.
+        async with steering:
+            await steering.ask(rate)
+            self._give_out()
+            with steering.phase(rate):
+                await asyncio.sleep(_HOLD_S)
+            await steering.ask(pause)
+            with steering.phase(pause):
+                await asyncio.sleep(_HOLD_S)
+            await steering.ask(concurrency)
+            with steering.phase(concurrency):
+                await steering.lift("pause", "rate_limit")
+                await self._ended(len(self._workflow.tasks) // 2)
+        with steering.phase(Ask("resume")):
+            await self._until(lambda: self._workflow.done, None, "the workflow")
 
-    async def _pause(self, controller: MqttConnector) -> None:
-        try:
-            await self._tell(controller, held=True)
-            await asyncio.sleep(_HOLD_S)
-        except BaseException:
-            # A retained pause would hold whoever comes next; the disconnect that follows sends what lifts it.
-            await controller.publish(PAUSED_TOPIC, None, qos=1, retain=True)
-            raise
-        await self._tell(controller, held=False)
-
-    async def _tell(self, controller: MqttConnector, *, held: bool) -> None:
-        self._told_ns = time.monotonic_ns()
-        await controller.publish_confirmed(PAUSED_TOPIC, PAUSE if held else None, qos=1, retain=True)
-        await self._until(lambda: len(self._held_at_ns[held]) == _WORKERS, _CONTROL_S, "the workers' pause")
+    async def _ended(self, tasks: int) -> None:
+        """Until so many tasks have ended, or all of them."""
+        workflow = self._workflow
+        await self._until(lambda: workflow.done or len(workflow.states) >= tasks, None, f"{tasks} tasks")
 
     async def _until(self, condition: Callable[[], bool], within_s: float | None, what: str) -> None:
         try:
@@ -188,10 +190,9 @@ class Fleet:
                 self._published[number] = published
                 self._dispatcher.end(number, task_id, state, result, error)
                 self._give_out()
-            case Held(held, at_ns):
-                if number not in self._held_at_ns[held]:
-                    self._held_at_ns[held][number] = at_ns
-                    self._latencies_ms.append((at_ns - self._told_ns) / 1e6)
+            case InForce():
+                if self._steering is not None:
+                    self._steering.note(number, message)
             case Ready(backend):
                 self._backends.append(backend)
             case Farewell():
@@ -205,8 +206,8 @@ class Fleet:
         match message:
             case Seen():
                 self._seen = message
-            case Tally():
-                self._tally = message
+            case Account():
+                self._account = message
             case Ready(backend):
                 self._backends.append(backend)
             case Broken(reason):
@@ -218,7 +219,7 @@ class Fleet:
             self._fail(f"worker {number + 1} ended before its work was done")
 
     def _observer_gone(self) -> None:
-        if self._tally is None:
+        if self._account is None:
             self._fail("the observer ended before the run was over")
 
     def _fail(self, reason: str) -> None:
@@ -226,7 +227,8 @@ class Fleet:
         self._news.set()
 
     def _progress(self) -> Progress:
-        workflow, latencies = self._workflow, self._latencies_ms
+        workflow, steering = self._workflow, self._steering
+        latencies = steering.latencies_ms if steering is not None else []
         return Progress(
             phase=self._phase,
             tasks=len(workflow.tasks),
@@ -235,23 +237,24 @@ class Fleet:
             published=sum(self._published),
             received=self._seen.received,
             missing=self._seen.missing,
-            held=len(self._held_at_ns[True]) > len(self._held_at_ns[False]),
+            asked=steering.words if steering is not None else "",
             control_latency_ms=statistics.median(latencies) if latencies else None,
             elapsed_s=time.monotonic() - self._start,
         )
 
     def _outcome(self) -> Outcome:
-        workflow, held_at = self._workflow, self._held_at_ns
+        workflow = self._workflow
         report = next(task for task in workflow.tasks.values() if task.step is Step.REPORT)
-        assert self._tally is not None
+        assert self._account is not None
+        assert self._steering is not None
         return Outcome(
             backend=self._backends[-1],
             tasks=len(workflow.tasks),
             failed=workflow.errors,
             farewells=list(self._farewells.values()),
-            tally=self._tally,
-            control_latencies_ms=self._latencies_ms,
-            paused_s=statistics.median(held_at[False][n] - held_at[True][n] for n in range(_WORKERS)) / 1e9,
+            tally=self._account.tally,
+            effects=self._account.effects,
+            control_latencies_ms=self._steering.latencies_ms,
             duration_s=time.monotonic() - self._start,
             library=workflow.result(report.id),
         )

@@ -52,12 +52,12 @@ class PlainDisplay(nullcontext[None]):
         """A line, where a second has passed or the phase is another."""
         sent, received = self._rates.update(progress)
         said_at, said = self._said
-        what = "paused" if progress.held else progress.phase
+        what = progress.asked or progress.phase
         if what == said and progress.elapsed_s - said_at < _LINE_EVERY_S:
             return
         self._said = (progress.elapsed_s, what)
         self._console.print(
-            f"{progress.elapsed_s:5.1f} s  {what:<9}  {progress.tasks_ended:,} of {progress.tasks:,} tasks, "
+            f"{progress.elapsed_s:5.1f} s  {what:<13}  {progress.tasks_ended:,} of {progress.tasks:,} tasks, "
             f"{progress.tasks_failed} failed; events sent {progress.published:,} ({sent:,.0f}/s), "
             f"received {progress.received:,} ({received:,.0f}/s), missing {progress.missing:,}",
             highlight=False,
@@ -87,8 +87,8 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
 def render_progress(progress: Progress, rates: tuple[float, float]) -> RenderableType:
     """The picture; ``rates`` are events a second, sent and received."""
     done = progress.tasks_ended == progress.tasks
-    colour = "yellow" if progress.held else "green" if done else "cyan"
-    what = "paused by cascade/constraints/global" if progress.held else progress.phase
+    colour = "yellow" if progress.asked else "green" if done else "cyan"
+    what = progress.asked or progress.phase
     head = Table.grid(padding=(0, 2), expand=True)
     head.add_column(ratio=1)
     head.add_column(justify="right")

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .effects import Effect, Phase
 from .workflow import State, Task
 
-__all__ = ["Assign", "Broken", "Expect", "Farewell", "Finish", "Held", "Identity", "Ready", "Seen", "Tally", "TaskEnd"]
+__all__ = [
+    "Account",
+    "Assign",
+    "Broken",
+    "Expect",
+    "Farewell",
+    "Finish",
+    "Identity",
+    "InForce",
+    "Ready",
+    "Seen",
+    "Tally",
+    "TaskEnd",
+]
 
 
 class Identity(NamedTuple):
@@ -49,10 +63,10 @@ class TaskEnd(NamedTuple):
     published: int
 
 
-class Held(NamedTuple):
-    """To the parent: the constraint arrived (or went) at ``at_ns`` on the monotonic clock all processes share."""
+class InForce(NamedTuple):
+    """To the parent: what is in force for this run since ``at_ns`` on the monotonic clock all processes share."""
 
-    held: bool
+    types: frozenset[str]
     at_ns: int
 
 
@@ -70,9 +84,10 @@ class Farewell(NamedTuple):
 
 
 class Expect(NamedTuple):
-    """To the observer: how many events each publisher says it published."""
+    """To the observer: how many events each publisher says it published, and what was asked of them when."""
 
     published: Mapping[Identity, int]
+    phases: Sequence[Phase]
 
 
 class Seen(NamedTuple):
@@ -84,8 +99,15 @@ class Seen(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """To the parent: the observer's account. ``lost`` holds the missing seq numbers."""
+    """The account of what was published. ``lost`` holds the missing seq numbers."""
 
     received: int
     duplicates: int
     lost: Mapping[Identity, list[int]]
+
+
+class Account(NamedTuple):
+    """To the parent: all that the observer has to say."""
+
+    tally: Tally
+    effects: list[Effect]

@@ -12,8 +12,9 @@ from cascade.connectors.mqtt import MqttConnector
 
 from ...errors import MqttError
 from .channel import Channel
+from .effects import Effects
 from .ledger import Ledger
-from .messages import Broken, Expect, Identity, Ready, Seen
+from .messages import Account, Broken, Expect, Identity, Ready, Seen
 from .settings import Settings
 
 __all__ = ["run_observer"]
@@ -33,8 +34,9 @@ class _Observer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._ledger = Ledger()
+        self._effects = Effects()
         self._last_arrival = 0.0
-        self._expected: Mapping[Identity, int] | None = None
+        self._expected: Expect | None = None
 
     async def run(self, connection: Connection) -> None:
         """Subscribe, watch until everything expected is here or nothing comes any more, send the tally."""
@@ -53,20 +55,22 @@ class _Observer:
     async def _watch(self, channel: Channel) -> None:
         settings = self._settings
         async with MqttConnector(settings.host, settings.port, **settings.options) as connector:
-            await connector.subscribe(settings.publisher(connector).topic, self._note)
+            await connector.subscribe(settings.publisher(connector).topic, self._note, batches=True)
             channel.send(Ready(connector.stats().backend))
-            while self._expected is None or not self._over(self._expected):
+            while self._expected is None or not self._over(self._expected.published):
                 await asyncio.sleep(_REPORT_S)
                 ledger = self._ledger
                 channel.send(Seen(ledger.received, ledger.missing, ledger.duplicates))
-            channel.send(self._ledger.close(self._expected))
+            expected = self._expected
+            channel.send(Account(self._ledger.close(expected.published), self._effects.of(expected.phases)))
 
     def _expect(self, message: Expect) -> None:
-        self._expected = message.published
+        self._expected = message
         self._last_arrival = time.monotonic()
 
     def _note(self, topic: str, event: dict[str, Any]) -> None:
         self._ledger.note(event)
+        self._effects.note(event)
         self._last_arrival = time.monotonic()
 
     def _over(self, expected: Mapping[Identity, int]) -> bool:

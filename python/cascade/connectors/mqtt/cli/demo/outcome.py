@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .effects import Effect
 from .messages import Farewell, Identity, Tally
 from .steps import LibraryReport
 
@@ -25,7 +26,8 @@ class Progress:
     published: int
     received: int
     missing: int
-    held: bool
+    asked: str
+    """What is asked of the workers, in words."""
     control_latency_ms: float | None
     elapsed_s: float
 
@@ -40,9 +42,10 @@ class Outcome:
     """Error by task."""
     farewells: Sequence[Farewell]
     tally: Tally
+    effects: Sequence[Effect]
+    """What was seen of each thing that was asked for, in the order of time."""
     control_latencies_ms: Sequence[float]
-    """From the publish of a pause or a resume to each worker's callback."""
-    paused_s: float
+    """From the publish of an order to each worker's having it in force."""
     duration_s: float
     library: LibraryReport
 
@@ -60,6 +63,11 @@ class Outcome:
     def lost(self) -> Mapping[Identity, list[int]]:
         """The seq numbers that did not arrive, by who published them."""
         return self.tally.lost
+
+    @property
+    def paused_s(self) -> float:
+        """How long all workers were paused."""
+        return sum(effect.phase.seconds for effect in self.effects if effect.phase.ask.type == "pause")
 
     def figures(self) -> dict[str, Any]:
         """What ``--json`` prints."""
@@ -79,6 +87,7 @@ class Outcome:
             "control_latency_ms_p50": round(statistics.median(self.control_latencies_ms), 2),
             "paused_s": round(self.paused_s, 3),
             "duration_s": round(self.duration_s, 2),
+            "steering": [effect.figures() for effect in self.effects],
         }
 
     def closing_line(self) -> str:

@@ -20,7 +20,7 @@ _SHOWN_GAPS = 10
 
 
 def render_report(outcome: Outcome) -> RenderableType:
-    """The library in figures, the two rankings, the tasks that failed, and what was lost."""
+    """The library in figures, the two rankings, what steering did, the tasks that failed, and what was lost."""
     library = outcome.library
     summary = Text.assemble(
         (f"{library.code:,}", "bold"),
@@ -38,13 +38,29 @@ def render_report(outcome: Outcome) -> RenderableType:
         ],
         padding=(0, 2),
     )
-    parts: list[RenderableType] = [summary, "", rankings]
+    parts: list[RenderableType] = [summary, "", rankings, "", _steering(outcome)]
     if outcome.failed:
         parts += ["", _failures(outcome)]
     if outcome.lost:
         parts += ["", _losses(outcome)]
     title = f"The standard library of Python {platform.python_version()}"
     return Panel(Group(*parts), title=title, title_align="left", padding=(1, 2))
+
+
+def _steering(outcome: Outcome) -> Table:
+    table = _table("What each worker was asked for, and what was seen")
+    table.show_header, table.header_style = True, "dim"
+    for name in ("asked for", "seconds", "tasks started", "most at a time", "most starts/s"):
+        table.add_column(name, justify="left" if name == "asked for" else "right")
+    for effect in outcome.effects:
+        table.add_row(
+            Text(effect.phase.ask.words, style="bold" if effect.holds else "bold red"),
+            f"{effect.phase.seconds:.2f}",
+            f"{effect.starts:,}",
+            f"{effect.concurrency_max}",
+            f"{effect.starts_per_s_max:,.1f}",
+        )
+    return table
 
 
 def _ranking(title: str, items: tuple[tuple[str, int], ...], colour: str) -> Table:

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cascade.connectors.mqtt import MqttConnector, TelemetryPublisher
+from cascade.connectors.mqtt import MqttConnector
 
-__all__ = ["CONSTRAINTS", "PAUSE", "PAUSED_TOPIC", "Settings"]
+from .counted import CountedPublisher
 
-CONSTRAINTS = "cascade/constraints/#"
-PAUSED_TOPIC = "cascade/constraints/global"
-PAUSE: Mapping[str, Any] = {"id": "pause-global", "scope": "global", "type": "pause", "params": {}, "expires_at": None}
+__all__ = ["Settings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +26,13 @@ class Settings:
     org_id: str = "local"
     project_id: str = "demo"
 
-    def publisher(self, connector: MqttConnector) -> TelemetryPublisher:
+    @property
+    def scope(self) -> str:
+        """Whom this run steers: itself."""
+        return f"run:{self.run_id}"
+
+    def publisher(self, connector: MqttConnector) -> CountedPublisher:
         """What puts this run's events on a connector."""
-        return TelemetryPublisher(
+        return CountedPublisher(
             connector, run_id=self.run_id, org_id=self.org_id, project_id=self.project_id, qos=self.qos
         )

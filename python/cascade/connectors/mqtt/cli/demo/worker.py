@@ -6,21 +6,19 @@ import ast
 import asyncio
 import time
 import warnings
-from array import array
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from cascade.connectors.mqtt import MqttConnector
+from cascade.connectors.mqtt import ConstraintManager, Gate, MqttConnector
 
 from ...errors import MqttError
 from . import steps
 from .channel import Channel
-from .messages import Assign, Broken, Farewell, Finish, Held, Identity, Ready, TaskEnd
-from .settings import CONSTRAINTS, PAUSED_TOPIC, Settings
+from .messages import Assign, Broken, Farewell, Finish, Identity, InForce, Ready, TaskEnd
+from .settings import Settings
 from .workflow import State, Step, Task
 
 __all__ = ["run_worker"]
@@ -50,11 +48,9 @@ class _Worker:
         self._modules: dict[str, _Module] = {}
         self._inbox: deque[Assign | Finish] = deque()
         self._arrived = asyncio.Event()
-        self._may_start = asyncio.Event()
-        self._may_start.set()
-        self._calls_ns = array("q")
-        self._published = 0
-        self._refused = 0
+        # Tasks at a time there are many, as in any asyncio program; one of them computes.
+        self._processor = asyncio.Lock()
+        self._in_force: frozenset[str] = frozenset()
 
     async def run(self, connection: Connection) -> None:
         """Connect, work until told to finish, say farewell; the end of the pipe ends it at once."""
@@ -73,18 +69,18 @@ class _Worker:
     async def _work(self) -> None:
         settings = self._settings
         async with MqttConnector(settings.host, settings.port, **settings.options) as connector:
-            self._publisher = settings.publisher(connector)
-            await connector.subscribe(CONSTRAINTS, self._on_constraint)
-            self._publish(self._publisher.lifecycle, "ENGINE_STARTED")
-            self._channel.send(Ready(connector.stats().backend))
-            while isinstance(message := await self._next(), Assign):
-                await self._may_start.wait()
-                self._do(message)
-                await asyncio.sleep(0)  # control messages come in between two tasks
-            self._publish(self._publisher.lifecycle, "ENGINE_STOPPED")
+            self._publisher = publisher = settings.publisher(connector)
+            async with Gate.connected(connector, telemetry=publisher, project_id=settings.project_id) as gate:
+                gate.manager.add_listener(lambda: self._note_constraints(gate.manager))
+                publisher.lifecycle("ENGINE_STARTED")
+                self._channel.send(Ready(connector.stats().backend))
+                async with asyncio.TaskGroup() as tasks:
+                    while isinstance(message := await self._next(), Assign):
+                        tasks.create_task(self._do(gate, message))
+                publisher.lifecycle("ENGINE_STOPPED")
             await connector.flush(_FLUSH_S)
         identity = Identity(connector.source_id, connector.epoch, settings.run_id)
-        self._channel.send(Farewell(identity, self._published, self._refused, self._calls_ns))
+        self._channel.send(Farewell(identity, publisher.published, publisher.refused, publisher.calls_ns))
 
     def _take(self, message: Assign | Finish) -> None:
         self._inbox.append(message)
@@ -96,29 +92,27 @@ class _Worker:
             await self._arrived.wait()
         return self._inbox.popleft()
 
-    def _on_constraint(self, topic: str, payload: Any) -> None:
-        now = time.monotonic_ns()
-        if topic != PAUSED_TOPIC:
-            return
-        if isinstance(payload, dict) and payload.get("type") == "pause":
-            self._may_start.clear()
-        else:
-            self._may_start.set()
-        self._channel.send(Held(not self._may_start.is_set(), now))
+    def _note_constraints(self, manager: ConstraintManager) -> None:
+        now, scope = time.monotonic_ns(), self._settings.scope
+        types = frozenset(one.type for one in manager.in_force() if one.scope == scope)
+        if types != self._in_force:
+            self._in_force = types
+            self._channel.send(InForce(types, now))
 
-    def _do(self, assigned: Assign) -> None:
+    async def _do(self, gate: Gate, assigned: Assign) -> None:
         task = assigned.task
         if assigned.skip:
+            self._publisher.task_state(task.id, task.step.value, State.SKIPPED.value)
             self._end(task, State.SKIPPED)
             return
-        self._publish(self._publisher.task_state, task.id, task.step.value, "RUNNING")
-        start = time.perf_counter()
         try:
-            result = self._step(task, assigned.inputs)
+            async with gate.admit(task.step.value, task_id=task.id, run_id=self._settings.run_id), self._processor:
+                await asyncio.sleep(0)  # control messages come in between two tasks
+                result = self._step(task, assigned.inputs)
         except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
-            self._end(task, State.FAILED, _elapsed_ms(start), error=f"{type(error).__name__}: {error}")
+            self._end(task, State.FAILED, error=f"{type(error).__name__}: {error}")
         else:
-            self._end(task, State.COMPLETED, _elapsed_ms(start), result=result)
+            self._end(task, State.COMPLETED, result=result)
 
     def _step(self, task: Task, inputs: list[Any]) -> Any:
         """Do it; only what others need is returned, source and tree stay here."""
@@ -139,30 +133,7 @@ class _Worker:
                 return steps.report(inputs)
         return None
 
-    def _end(
-        self,
-        task: Task,
-        state: State,
-        duration_ms: float = 0.0,
-        result: Any = None,
-        error: str | None = None,
-    ) -> None:
+    def _end(self, task: Task, state: State, result: Any = None, error: str | None = None) -> None:
         if state is not State.COMPLETED:
             self._modules.pop(task.subject, None)
-        self._publish(
-            self._publisher.task_state, task.id, task.step.value, state.value, duration_ms=duration_ms, error=error
-        )
-        self._channel.send(TaskEnd(task.id, state, result, error, self._published))
-
-    def _publish(self, publish: Callable[..., bool], *what: Any, **more: Any) -> None:
-        start = time.perf_counter_ns()
-        queued = publish(*what, **more)
-        self._calls_ns.append(time.perf_counter_ns() - start)
-        if queued:
-            self._published += 1
-        else:
-            self._refused += 1
-
-
-def _elapsed_ms(start: float) -> float:
-    return round((time.perf_counter() - start) * 1000, 3)
+        self._channel.send(TaskEnd(task.id, state, result, error, self._publisher.published))

@@ -28,6 +28,7 @@ from ..incoming import (
 from ..lane import Message
 from ..malformed import Malformed, TooLarge
 from ..reasons import ConnectFailure
+from . import tcp
 from .client import clean_start, make_client
 from .dialling import dial
 from .sending import Sending
@@ -37,9 +38,6 @@ __all__ = ["Link", "Listener", "Opened"]
 _CHUNK = 64 * 1024
 _PACKETS_A_TURN = 256
 _PROTOCOL_ERROR = 0x82
-# Keep what the kernel holds unsent short, so that telemetry does not hide control packets.
-_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-_UNSENT_BYTES = 128 * 1024
 
 
 class Opened(NamedTuple):
@@ -55,7 +53,7 @@ class Opened(NamedTuple):
 class Listener(Protocol):
     """Who is told what happens on a link; all on the I/O thread."""
 
-    def received(self, topic: str, payload: bytes, qos: int, retain: bool, dup: bool, packet_id: int) -> None: ...
+    def received(self, message: Publish) -> None: ...
 
     def new_packet_id(self) -> int:
         """For a SUBSCRIBE or UNSUBSCRIBE."""
@@ -163,10 +161,7 @@ class Link:
         self._paho._create_socket = lambda: sock
         self._paho.reconnect()
         sock = self._socket()
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if _NOTSENT_LOWAT is not None:
-                sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT_BYTES)
+        tcp.tune(sock)
         for option in self._options.socket_options or ():
             sock.setsockopt(*option)
         self._sending.last_sent = self.last_received = self._loop.time()
@@ -213,6 +208,10 @@ class Link:
             self._watch()
             # What was read before the pause is not announced by the socket again.
             self._loop.call_soon(self._readable)
+
+    def quick_ack(self) -> None:
+        """What has been read is acknowledged at once; the broker may wait for that."""
+        tcp.acknowledge_now(self._socket())
 
     def _watch(self) -> None:
         self._loop.add_reader(self._paho._sock.fileno(), self._readable)
@@ -276,7 +275,7 @@ class Link:
             case _ if not self._opened.done():
                 self._end(reasons.unexpected("packet before CONNACK"))
             case Publish():
-                listener.received(*packet)
+                listener.received(packet)
             case Ack():
                 self._acknowledged(packet)
             case SubAck():

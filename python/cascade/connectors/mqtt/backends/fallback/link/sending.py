@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
 from ..lane import Message
 
 __all__ = ["Sending"]
@@ -52,7 +55,11 @@ class Sending:
     def publish(self, message: Message, packet_id: int, *, dup: bool) -> None:
         """Queue a PUBLISH; QoS 0 is reported by ``wrote``."""
         paho = self._paho
-        paho._send_publish(packet_id, message.topic, message.payload, message.qos, message.retain, dup, message, None)
+        said = None
+        if message.content_type is not None:
+            said = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            said.ContentType = message.content_type
+        paho._send_publish(packet_id, message.topic, message.payload, message.qos, message.retain, dup, message, said)
         self.unwritten_bytes += len(paho._out_packet[-1]["packet"])
 
     def acknowledge(self, packet_id: int, qos: int) -> None:

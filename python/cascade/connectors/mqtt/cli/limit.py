@@ -1,0 +1,113 @@
+"""``cascade-mqtt limit``: how many tasks of a scope run, and how often one starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from ..constraints import Change, ConstraintController
+from .login import LOGGED_IN, Login
+from .steering import STEERING, ScopeArgument, Steering, TtlOption, seconds_to_live
+from .wording import meaning
+
+__all__ = ["limit"]
+
+_OFF = "off"
+_TYPES = {"concurrency": "concurrency", "rate": "rate_limit", "capacity": "capacity"}
+
+
+@LOGGED_IN
+@STEERING
+def limit(
+    who: Login,
+    steering: Steering,
+    scope: ScopeArgument = "global",
+    concurrency: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="At most N at a time in each process; 0 pauses. off lifts any of these.",
+            show_default=False,
+        ),
+    ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N/UNIT", help="So many starts a second, minute or hour: 5/s, 10/m, 300/h.", show_default=False
+        ),
+    ] = None,
+    burst: Annotated[
+        float | None,
+        typer.Option(help="With --rate: so many may start at once.", min=1, show_default="one second's worth"),
+    ] = None,
+    capacity: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=AMOUNT", help="So much of a resource in each process.", show_default=False),
+    ] = None,
+    ttl: TtlOption = None,
+) -> None:
+    """Limit the tasks of a scope: how many at a time, how often one starts, how much of a resource they may take.
+
+    Each process of the fleet keeps it for itself. Limits of different kinds stand side by side.
+
+    Examples:
+
+        cascade-mqtt limit --concurrency 8
+
+        cascade-mqtt limit 'task:call_*' --rate 30/m --burst 5 --ttl 2h
+
+        cascade-mqtt limit source:gpu-7 --capacity gpu=2 --capacity memory_gb=48
+
+        cascade-mqtt limit 'task:call_*' --rate off
+    """
+    ttl_s = seconds_to_live(ttl)
+    given: dict[str, Any] = {"concurrency": concurrency, "rate": rate, "capacity": capacity or None}
+    wanted = {name: value for name, value in given.items() if value not in (None, _OFF, [_OFF])}
+    lifted = tuple(_TYPES[name] for name, value in given.items() if value in (_OFF, [_OFF]))
+    if not wanted and not lifted:
+        raise typer.BadParameter("give at least one of these", param_hint="--concurrency, --rate, --capacity")
+    if burst is not None and "rate" not in wanted:
+        raise typer.BadParameter("needs --rate", param_hint="--burst")
+    limits = {**wanted, **_numbers(wanted), **_burst(burst)}
+
+    async def order(controller: ConstraintController) -> Change:
+        change = Change(scope=scope)
+        if lifted:
+            change = await controller.resume(scope, types=lifted)
+        if limits:
+            change = replace(await controller.limit(scope, ttl=ttl_s, **limits), lifted=change.lifted)
+        return change
+
+    said = [f"{name} {_words(value)}" for name, value in given.items() if value]
+    steering.give(who, order, said=f"limited: {meaning(scope)}: {'; '.join(said)}" + (f", for {ttl}" if ttl else ""))
+
+
+def _words(value: str | list[str]) -> str:
+    return "no longer" if value in (_OFF, [_OFF]) else value if isinstance(value, str) else ", ".join(value)
+
+
+def _numbers(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What has to be a number, as one."""
+    numbers: dict[str, Any] = {}
+    if "concurrency" in wanted:
+        numbers["concurrency"] = _number(wanted["concurrency"], "--concurrency", int)
+    if "capacity" in wanted:
+        pairs = [pair.rpartition("=") for pair in wanted["capacity"]]
+        numbers["capacity"] = {
+            name: _number(amount, "--capacity", int if amount.isdecimal() else float) for name, _, amount in pairs
+        }
+    return numbers
+
+
+def _burst(given: float | None) -> dict[str, float]:
+    return {} if given is None else {"rate_capacity": int(given) if given.is_integer() else given}
+
+
+def _number(text: str, option: str, kind: type[int] | type[float]) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no number", param_hint=option) from None

@@ -1,0 +1,158 @@
+"""Who waits for resources and permission, and who is next: first come, first served, for each resource."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import OrderedDict
+from collections.abc import Collection, Hashable, Mapping
+from heapq import heapify, heappop, heappush
+from typing import Protocol
+
+from .pool import Pool
+
+__all__ = ["Line", "Request"]
+
+# So many starts may take a token past one who waits for a resource, before the next token is kept for him.
+_PATIENCE = 100
+
+
+class Request(Protocol):
+    """What somebody waits for. It is asked again at each look, because constraints come and go meanwhile."""
+
+    @property
+    def alike(self) -> Hashable:
+        """Requests with the same are served in turn: where one has to wait, so do those behind it."""
+
+    def needs(self) -> Mapping[str, float]:
+        """What has to be free, resource to amount."""
+
+    def tokens(self) -> Collection[str]:
+        """The rates of which a start takes a token."""
+
+    def permitted(self) -> bool:
+        """Whether it could start now, if what it needs were free; asking spends nothing."""
+
+    def granted(self, needs: Mapping[str, float]) -> bool:
+        """All is there: take the permission, and with it the needs; False where it is denied after all."""
+
+
+class _Waiter:
+    __slots__ = ("future", "overtaken", "place", "request")
+
+    def __init__(self, place: int, request: Request, future: asyncio.Future[None]) -> None:
+        self.place = place
+        self.request = request
+        self.future = future
+        self.overtaken = 0
+
+    def is_gone(self) -> bool:
+        """Whether nobody waits here any more: cancelled, or left behind with its loop."""
+        return self.future.done() or self.future.get_loop().is_closed()
+
+
+class Line:
+    """Waiters in lanes of those who are alike, so that a look costs as much as there are lanes.
+
+    A request that is permitted, and that could be met, keeps later ones from what it waits for, so that big ones do
+    not starve. One that is denied, or that asks for more than there is now, holds nobody up.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self.claimed: set[str] = set()
+        """What somebody has a claim to since the last look."""
+        self._pool = pool
+        self._places = itertools.count()
+        self._lanes: dict[Hashable, OrderedDict[int, _Waiter]] = {}
+        self._look_is_due = False
+
+    def ticket(self) -> int:
+        """The next place in the line."""
+        return next(self._places)
+
+    def join(self, request: Request, place: int) -> asyncio.Future[None]:
+        """Wait at this place; the future is done when the request is granted, which may be at once."""
+        future = asyncio.get_running_loop().create_future()
+        lane = self._lanes.setdefault(request.alike, OrderedDict())
+        is_last = not lane or place > next(reversed(lane))
+        lane[place] = _Waiter(place, request, future)
+        if not is_last:
+            lane = self._lanes[request.alike] = OrderedDict(sorted(lane.items()))
+        head = next(iter(lane.values()))
+        # Behind one who is alike and waits, nothing has changed for either.
+        if head.place == place or head.is_gone():
+            self.look()
+        return future
+
+    def leave(self, request: Request, place: int) -> None:
+        """Wait no more; what it had a claim to is free for others."""
+        self._drop(request.alike, place)
+        self.look_soon()
+
+    def look_soon(self) -> None:
+        """Look when whoever has changed something is through; to be called after each change."""
+        if self._look_is_due or not self._lanes:
+            return
+        waiter = next(iter(next(iter(self._lanes.values())).values()))
+        loop = waiter.future.get_loop()
+        try:
+            loop.call_soon_threadsafe(self.look)
+            self._look_is_due = True
+        except RuntimeError:  # that loop is closed: nobody waits there any more
+            self._drop(waiter.request.alike, waiter.place)
+            self.look_soon()
+
+    def look(self) -> None:
+        """Grant what can be granted."""
+        self._look_is_due = False
+        # A grant may take what another one's claim rested on, and so free others of that claim.
+        while self._pass():
+            pass
+
+    def _pass(self) -> bool:
+        self.claimed = set()
+        any_granted = False
+        held_up: list[_Waiter] = []
+        heads = [next(iter(lane.values())) for lane in self._lanes.values()]
+        queue = [(head.place, head) for head in heads]
+        heapify(queue)
+        while queue:
+            _, waiter = heappop(queue)
+            alike = waiter.request.alike
+            if not waiter.is_gone():
+                try:
+                    granted = self._grant(waiter, held_up)
+                except Exception as error:  # a handler's: it is the business of this one alone
+                    waiter.future.set_exception(error)
+                else:
+                    if not granted:
+                        continue
+                    any_granted = True
+                    waiter.future.set_result(None)
+            self._drop(alike, waiter.place)
+            if alike in self._lanes:
+                head = next(iter(self._lanes[alike].values()))
+                heappush(queue, (head.place, head))
+        return any_granted
+
+    def _grant(self, waiter: _Waiter, held_up: list[_Waiter]) -> bool:
+        request = waiter.request
+        needs, tokens = request.needs(), set(request.tokens())
+        if self._pool.exceeds(needs) is not None or not request.permitted():
+            return False
+        if self.claimed.isdisjoint(needs) and self._pool.lacks(needs) is None:
+            if not self.claimed.isdisjoint(tokens) or not request.granted(needs):
+                return False
+            for other in held_up:
+                other.overtaken += not tokens.isdisjoint(other.request.tokens())
+            return True
+        self.claimed.update(needs)
+        if waiter.overtaken >= _PATIENCE:
+            self.claimed.update(tokens)
+        held_up.append(waiter)
+        return False
+
+    def _drop(self, alike: Hashable, place: int) -> None:
+        lane = self._lanes.get(alike)
+        if lane is not None and lane.pop(place, None) is not None and not lane:
+            del self._lanes[alike]
