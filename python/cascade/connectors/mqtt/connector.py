@@ -130,7 +130,7 @@ class MqttConnector:
         What is refused is counted in ``stats().rejected`` and logged once per change of state. Only
         with ``strict=True`` it raises ``PayloadError``, ``TopicError`` and ``ValueError`` for mistakes.
         """
-        code = self._publish(topic, payload, qos, retain, False)
+        code = self._publish(topic, payload, qos, retain)
         return not code or self._refused(code)
 
     async def publish(self, topic: str, payload: Any, qos: int = 0, retain: bool = False) -> None:
@@ -138,7 +138,7 @@ class MqttConnector:
         connection, except with ``on_full="wait"``: then it waits while the queue is full."""
         # By a name of its own: CPython finds an attribute faster than a method that stands in an instance.
         offer = self._offer
-        code = self._publish(topic, payload, qos, retain, False) if offer is None else offer(topic, payload, qos, retain)
+        code = self._publish(topic, payload, qos, retain) if offer is None else offer(topic, payload, qos, retain)
         if code:
             await self._not_queued(code, topic, payload, qos, retain)
 
@@ -305,7 +305,7 @@ class MqttConnector:
                     link.start(None)
         return link
 
-    def _publish(self, topic: Any, payload: Any, qos: int, retain: bool, priority: bool) -> int:
+    def _publish(self, topic: Any, payload: Any, qos: int, retain: bool, priority: bool = False) -> int:
         """Publish by the backend's method, which the first publish of a process has to find."""
         if self._offer is not None:
             return self._offer(topic, payload, qos, retain, priority)
