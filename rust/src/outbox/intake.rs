@@ -174,8 +174,15 @@ impl Outbox {
 
     /// Find room for a frame, dropping as the policy allows: the bytes that may be allocated, 0 where none need be;
     /// None to refuse it.
-    #[inline(always)]
+    #[inline]
     fn admit(&mut self, which: usize, size: usize, protected: bool) -> Option<usize> {
+        if self.limits.queued_events.is_none() && self.lanes[which].growth(size, 0) == 0 {
+            return Some(0);
+        }
+        self.make_room(which, size, protected)
+    }
+
+    fn make_room(&mut self, which: usize, size: usize, protected: bool) -> Option<usize> {
         loop {
             if let Some(room) = self.room(which, size, protected) {
                 return Some(room);
