@@ -109,7 +109,7 @@ test-wheel: wheels
 test-pure: wheels
 	$(call suite_on,build/pure,dist/*-none-any.whl,aiomqtt==2.4.0 paho-mqtt==2.1.0,CASCADE_TEST_BACKENDS=python)
 
-FUZZ ?= packets outbox session topics json_encode json_decode
+FUZZ ?= packets outbox session topics json_encode json_decode batches
 
 # Each of them for so long.
 fuzz: SECONDS ?= 60

@@ -225,6 +225,21 @@ def test_who_waits_for_a_resource_is_not_overtaken_for_ever_by_those_who_take_it
     at_site(scenario, {"gpu": 1})
 
 
+def test_a_claim_ends_with_the_permission_that_it_rested_on():
+    async def scenario(site: Site) -> None:
+        put(site.manager, "rate_limit", "task:rated", rate="1/h")
+        await site.begin_task("holds", requirements={"gpu": 1})
+        await site.begin_task("big", "rated", requirements={"gpu": 2})
+        await site.begin_task("small", requirements={"gpu": 1})
+        assert site.reasons() == {"big": "resource gpu", "small": "turn for resource gpu"}
+        # This one takes the only token, so the big one may not start, and must not keep the small one waiting.
+        await site.begin_task("last", "rated")
+        assert site.started == ["holds", "last", "small"]
+        assert site.reasons() == {"big": "rate_limit task:rated"}
+
+    at_site(scenario, {"gpu": 2})
+
+
 def test_denied_and_impossible_ones_hold_up_nobody():
     async def scenario(site: Site) -> None:
         put(site.manager, "pause", "task:paused")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,12 +12,16 @@ from .topics import encode_id
 
 __all__ = ["Presence", "source_id"]
 
-_OFFLINE = json.dumps({"status": "offline"})
+_OFFLINE = '{"status": "offline"}'
 
 
 def source_id(given: str | None = None) -> str:
     """The name of this process: as given, ``CASCADE_SOURCE_ID``, or node and process id as they are now."""
-    return given or os.environ.get("CASCADE_SOURCE_ID") or f"{platform.node()}-{os.getpid()}"
+    if name := given or os.environ.get("CASCADE_SOURCE_ID"):
+        return name
+    import platform
+
+    return f"{platform.node()}-{os.getpid()}"
 
 
 class Presence:
@@ -42,7 +44,7 @@ class Presence:
         self._topic = f"cascade/status/{encode_id(source_id(self._options.source_id))}"
         self._since = time.time()
         if self._options.presence:
-            payload = json.dumps({"status": "offline", "since": self._since})
+            payload = f'{{"status": "offline", "since": {self._since!r}}}'
             return Will(topic=self._topic, payload=payload, retain=True)
         return self._options.will or Will(topic=self._topic, payload=_OFFLINE)
 

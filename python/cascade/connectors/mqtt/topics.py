@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, unquote
 
 from .errors import TopicError
 
@@ -59,12 +58,18 @@ def encode_id(name: str) -> str:
     ``@`` at the front of a level is kept for the protocol's own topics; lone surrogates become U+FFFD, as
     they do in payloads (RFC 3986 section 2.1).
     """
-    return _UNSAFE.sub(lambda unsafe: quote(unsafe[0], safe=""), _SURROGATE.sub("\ufffd", name))
+    return _UNSAFE.sub(_percent_encoded, _SURROGATE.sub("\ufffd", name))
 
 
 def decode_id(level: str) -> str:
     """The id that ``encode_id`` made this level of."""
+    from urllib.parse import unquote
+
     return unquote(level, errors="replace")
+
+
+def _percent_encoded(unsafe: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in unsafe[0].encode())
 
 
 def _check_text(text: str) -> None:

@@ -29,7 +29,7 @@ class Waiting:
     """A task that waits at the gate.
 
     ``reason`` is the first thing in its way: ``pause global``, ``rate_limit task:fetch``, ``concurrency global``,
-    ``resource gpu``, ``turn for resource gpu`` (somebody came first who waits for it), or ``results`` (of lazy amounts).
+    ``resource gpu``, ``turn for resource gpu`` (who came first waits for it too), or ``results`` (of lazy amounts).
     """
 
     task_name: str
@@ -73,7 +73,8 @@ class Gate:
         self._waiting: dict[Admission, None] = {}
         self._running: dict[Admission, None] = {}
         self._generation = manager.generation
-        manager.add_listener(self._note_change)
+        manager.add_listener(self.resources.line.look_soon)
+        self.resources.line.before_look.append(self._charge)
 
     @classmethod
     @asynccontextmanager
@@ -190,8 +191,10 @@ class Gate:
         return len(self._running)
 
     def close(self) -> None:
-        """Leave the manager: changes are not heard of any more. A second call does nothing."""
-        self.manager.remove_listener(self._note_change)
+        """Leave the manager, when nobody waits any more: no change is heard of. A second call does nothing."""
+        if self._charge in self.resources.line.before_look:
+            self.resources.line.before_look.remove(self._charge)
+            self.manager.remove_listener(self.resources.line.look_soon)
 
     # --- for its admissions
 
@@ -215,12 +218,9 @@ class Gate:
         else:
             self._running[admission] = None
 
-    def _note_change(self) -> None:
-        """Those who run count against a limit that has just come, before anybody is let in under it."""
-        try:
-            if self._generation != self.manager.generation:
-                self._generation = self.manager.generation
-                for admission in list(self._running):
-                    admission.charge()
-        finally:
-            self.resources.line.look_soon()
+    def _charge(self) -> None:
+        """Those who run count against a limit that has come, before anybody is let in under it."""
+        if self._generation != self.manager.generation:
+            self._generation = self.manager.generation
+            for admission in list(self._running):
+                admission.charge()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
@@ -61,6 +61,8 @@ class Line:
     def __init__(self, pool: Pool) -> None:
         self.claimed: set[str] = set()
         """What somebody has a claim to since the last look."""
+        self.before_look: list[Callable[[], object]] = []
+        """Called first at each look, to bring what is held up to date."""
         self._pool = pool
         self._places = itertools.count()
         self._lanes: dict[Hashable, OrderedDict[int, _Waiter]] = {}
@@ -105,13 +107,15 @@ class Line:
     def look(self) -> None:
         """Grant what can be granted."""
         self._look_is_due = False
-        # A grant may take what another one's claim rested on, and so free others of that claim.
+        for prepare in self.before_look:
+            prepare()
         while self._pass():
             pass
 
     def _pass(self) -> bool:
+        """Grant in turn; returns whether a grant may have taken what the claim of an earlier one rested on."""
         self.claimed = set()
-        any_granted = False
+        again = False
         held_up: list[_Waiter] = []
         heads = [next(iter(lane.values())) for lane in self._lanes.values()]
         queue = [(head.place, head) for head in heads]
@@ -127,13 +131,13 @@ class Line:
                 else:
                     if not granted:
                         continue
-                    any_granted = True
+                    again = again or bool(held_up)
                     waiter.future.set_result(None)
             self._drop(alike, waiter.place)
             if alike in self._lanes:
                 head = next(iter(self._lanes[alike].values()))
                 heappush(queue, (head.place, head))
-        return any_granted
+        return again
 
     def _grant(self, waiter: _Waiter, held_up: list[_Waiter]) -> bool:
         request = waiter.request
