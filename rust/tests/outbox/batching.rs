@@ -182,7 +182,7 @@ fn the_oldest_batch_is_dropped_whole_and_the_open_one_last() {
     }
     // As many as share a buffer: only then it is given back.
     let dropped = outbox.counters().dropped_for(DropReason::QueueFull);
-    assert!(dropped > 0 && dropped % 4 == 0);
+    assert!(dropped > 0 && dropped.is_multiple_of(4));
     // Nothing but the open batch is left: it gives way to what is larger than the room beside it.
     outbox.mark();
     while let Some(segment) = outbox.take_telemetry() {
