@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ import wire
 from batched import MAGIC, array, events
 from cascade.connectors.mqtt import BatchOptions, ConfirmationError, MqttConnector, TelemetryPublisher
 from fake_peer import FakePeer
-from waiting import eventually
+from waiting import eventually, eventually_blocking
 
 # Closed by other things than time, unless a test is about it.
 PATIENT = 30.0
@@ -75,7 +77,7 @@ def test_a_wrong_variable_is_named(monkeypatch, text):
 @pytest.mark.parametrize("backend", ["python"])
 def test_compression_without_the_extra_is_said_at_once(monkeypatch, backend):
     for name in ("compression.zstd", "backports.zstd"):
-        monkeypatch.setitem(__import__("sys").modules, name, None)
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ValueError, match=r"batch\.compression='zstd'.*cascade-connector-mqtt\[zstd\]"):
         MqttConnector("127.0.0.1", backend=backend, batch=BatchOptions(compression="zstd"))
     MqttConnector("127.0.0.1", backend=backend, batch=BatchOptions())
@@ -192,6 +194,43 @@ async def test_disconnect_does_not_wait_for_more(connected, peer):
     await eventually(lambda: sorted(packet.payload for packet in peer.published()) == [b"[0]", b"[1]"])
 
 
+EXITS = """
+import asyncio
+from cascade.connectors.mqtt import BatchOptions, MqttConnector
+
+async def main():
+    connector = MqttConnector("127.0.0.1", {port}, backend={backend!r}, batch=BatchOptions(linger=60))
+    await connector.connect()
+    for qos in (0, 1):
+        connector.publish_nowait("a", qos, qos=qos)
+
+asyncio.run(main())
+"""
+
+
+def test_an_exit_sends_what_is_open(backend, peer):
+    subprocess.run([sys.executable, "-c", EXITS.format(port=peer.port, backend=backend)], check=True, timeout=60)
+    eventually_blocking(lambda: sorted(packet.payload for packet in peer.published()) == [b"[0]", b"[1]"])
+
+
+async def test_four_threads_fill_the_same_batches(connected, peer):
+    connector = await connected(peer, on_full="wait", batch=BatchOptions(max_events=30, linger=0.001))
+
+    def publish(thread: int) -> None:
+        for number in range(1_000):
+            assert connector.publish_nowait("a", [thread, number], qos=number % 2)
+
+    await asyncio.gather(*(asyncio.to_thread(publish, thread) for thread in range(4)))
+    assert await connector.flush(30) == 0
+    stats = accounts.check(connector.stats())
+    assert (stats.written, stats.acknowledged) == (2_000, 2_000)
+    await eventually(lambda: len(events(peer.published())) == 4_000)
+    for qos in (0, 1):
+        found = [tuple(event.payload) for event in events(peer.published(qos=qos))]
+        for thread in range(4):
+            assert [number for of, number in found if of == thread] == list(range(qos, 1_000, 2))
+
+
 # --- compression
 
 
@@ -252,8 +291,9 @@ async def offline(new_connector, peer) -> Any:
 
 
 def answered(peer: FakePeer) -> None:
-    peer.connack = b"\x00\x00"
+    # In this order: a connection that is made in between goes on for its time-out, and is not cut when it has sent.
     peer.cut()
+    peer.connack = b"\x00\x00"
 
 
 async def test_the_oldest_batch_gives_way_whole(offline, peer):
@@ -387,7 +427,13 @@ def test_the_account_holds_for_each_event(backend, before, after, limits, cap, o
     with FakePeer() as peer:
         peer.connack = b""
         connector = MqttConnector(
-            peer.host, peer.port, backend=backend, first_connect="background", reconnect_max_delay=0.1, **options
+            peer.host,
+            peer.port,
+            backend=backend,
+            first_connect="background",
+            connect_timeout=0.2,
+            reconnect_max_delay=0.1,
+            **options,
         )
         connector.open(timeout=0)
         accepted: list[tuple[str, int, int]] = []

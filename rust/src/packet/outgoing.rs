@@ -97,17 +97,23 @@ pub fn publish(out: &mut Vec<u8>, topic: &[u8], payload: &[u8], qos: u8, retain:
     let body = publish_body(topic.len(), payload.len(), qos)?;
     let (header, size) = fixed_header(first::PUBLISH | (qos << 1) | u8::from(retain), body);
     let topic_len = u16::try_from(topic.len()).ok()?;
-    // Just what `publish_size` said, which is what the outbox has accounted for; it is never less than `header`.
+    let topic_len = topic_len.to_be_bytes();
+    let identifier: &[u8] = if qos > 0 { &[0, 0] } else { &[] };
+    // Just what `publish_size` said, which is what the outbox has accounted for.
     out.reserve(size + body);
-    // A copy of a known size and a cut, since a copy of `size` bytes is slower (measured: 26 ns a frame, not 20).
-    out.extend_from_slice(&header);
-    out.truncate(out.len() - header.len() + size);
-    out.extend_from_slice(&topic_len.to_be_bytes());
-    out.extend_from_slice(topic);
-    if qos > 0 {
-        out.extend_from_slice(&[0, 0]);
+    let start = out.len();
+    // SAFETY: there is room for the frame. The header is written with all its five bytes, which no frame is shorter
+    // than, and what it does not fill is written over. All of the frame is written before the length tells of it.
+    unsafe {
+        let frame = out.as_mut_ptr().add(start);
+        frame.cast::<[u8; 5]>().write(header);
+        let mut end = frame.add(size);
+        for part in [&topic_len, topic, identifier, payload] {
+            end.copy_from_nonoverlapping(part.as_ptr(), part.len());
+            end = end.add(part.len());
+        }
+        out.set_len(start + size + body);
     }
-    out.extend_from_slice(payload);
     Some(size + body)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyByteArray, PyDict, PyString};
+use pyo3::types::{IntoPyDict, PyBool, PyByteArray, PyDict, PyString};
 
 use super::inbox::{Decode, Inbox};
 use super::intake::{self, Intake};
@@ -61,16 +61,21 @@ impl Client {
         self.core.command(Command::Stop { timeout: duration(timeout_s), goodbye });
     }
 
-    fn publish(
+    #[pyo3(signature = (topic, payload, qos, retain, priority=false))]
+    fn publish<'py>(
         &self,
-        topic: &Bound<'_, PyAny>,
-        payload: &Bound<'_, PyAny>,
-        qos: &Bound<'_, PyAny>,
-        retain: &Bound<'_, PyAny>,
+        topic: &Bound<'py, PyAny>,
+        payload: &Bound<'py, PyAny>,
+        qos: &Bound<'py, PyAny>,
+        retain: &Bound<'py, PyAny>,
         priority: bool,
-    ) -> PyResult<u8> {
-        let offered = self.intake.get().offer(topic, payload, Some(qos), Some(retain), priority, false)?;
-        Ok(offered.map_or_else(|rejection| rejection as u8, |_| 0))
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = topic.py();
+        match self.intake.get().offer(topic, payload, Some(qos), Some(retain), priority, false)? {
+            // False is 0, and the interpreter tests it without a call.
+            Ok(_) => Ok(PyBool::new(py, false).to_owned().into_any()),
+            Err(rejection) => Ok((rejection as u8).into_pyobject(py)?.into_any()),
+        }
     }
 
     fn publish_tracked(

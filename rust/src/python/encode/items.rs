@@ -66,6 +66,10 @@ impl<'a> Items<'a> {
         if self.first.is_null() {
             return self.ask();
         }
+        if self.next == self.end {
+            // Of an empty dict the place is not even aligned.
+            return &[];
+        }
         // SAFETY: these entries the dict has, and nothing has changed it since it was looked at.
         unsafe { std::slice::from_raw_parts(self.next, self.end.offset_from_unsigned(self.next)) }
     }

@@ -144,7 +144,7 @@ class Backend(Protocol):
         """Refuse new events, send what is queued, then end the connection; ``stopped`` follows
         within ``timeout_s``. ``goodbye``: send DISCONNECT, so that the will is not published."""
 
-    def publish(self, topic: Any, payload: Any, qos: int, retain: bool, priority: bool) -> int:
+    def publish(self, topic: Any, payload: Any, qos: int, retain: bool, priority: bool = False) -> int:
         """Encode and queue one message; returns an index into ``REJECTIONS``, 0 for queued.
 
         dict, list, tuple, int, float, bool, and what ``Options.default`` turns into one of them,

@@ -66,7 +66,7 @@ class PythonBackend:
         self._outbox.close()
         self._call(self._driver.stop, timeout_s, goodbye)
 
-    def publish(self, topic: Any, payload: Any, qos: int, retain: bool, priority: bool) -> int:
+    def publish(self, topic: Any, payload: Any, qos: int, retain: bool, priority: bool = False) -> int:
         return self._submit(topic, payload, qos, retain, priority, track=False)[0]
 
     def publish_tracked(self, topic: Any, payload: Any, qos: int, retain: bool) -> tuple[int, int]:
