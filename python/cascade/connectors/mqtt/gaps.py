@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from .backends.base import Backend
+from .envelope import Run, timestamp
+from .events import GapEvent
 from .incarnation import Incarnation
 
 __all__ = ["Gaps"]
@@ -63,12 +65,6 @@ class Gaps:
             self._timer.cancel()
             self._timer = None
         gaps, self._gaps = self._gaps, {}
-        if not gaps:
-            return
-        # Not at import: most programs lose nothing.
-        from .envelope import Run, timestamp
-        from .events import GapEvent
-
         for topic, gap in gaps.items():
             run = Run.of_topic(topic)
             if run is None:

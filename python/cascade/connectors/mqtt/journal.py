@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import time
 from collections import deque
@@ -140,8 +141,6 @@ def _exposes_credentials(options: Options) -> bool:
 
 
 def _is_loopback(hostname: str) -> bool:
-    import ipaddress
-
     try:
         return ipaddress.ip_address(hostname).is_loopback
     except ValueError:

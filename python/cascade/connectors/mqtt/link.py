@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import process
 from .backends.base import Backend, Event
@@ -25,11 +25,9 @@ from .options import Options
 from .presence import Presence
 from .pulse import Pulse
 from .refusals import Refusals
+from .stats import Stats
 from .subscriptions import Subscription
 from .weakly import weakly
-
-if TYPE_CHECKING:
-    from .stats import Stats
 
 __all__ = ["Attempt", "Link"]
 
@@ -129,8 +127,6 @@ class Link:
 
     def stats(self) -> Stats:
         """One consistent snapshot; tries of ``on_full="wait"`` that were one call count as one."""
-        from .stats import Stats
-
         retries, raw = self.retries, self.backend.stats()
         rejected = dict(raw["rejected"])
         if retries:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,16 +14,12 @@ from .topics import encode_id
 
 __all__ = ["Presence", "source_id"]
 
-_OFFLINE = '{"status": "offline"}'
+_OFFLINE = json.dumps({"status": "offline"})
 
 
 def source_id(given: str | None = None) -> str:
     """The name of this process: as given, ``CASCADE_SOURCE_ID``, or node and process id as they are now."""
-    if name := given or os.environ.get("CASCADE_SOURCE_ID"):
-        return name
-    import platform
-
-    return f"{platform.node()}-{os.getpid()}"
+    return given or os.environ.get("CASCADE_SOURCE_ID") or f"{platform.node()}-{os.getpid()}"
 
 
 class Presence:
@@ -44,7 +42,7 @@ class Presence:
         self._topic = f"cascade/status/{encode_id(source_id(self._options.source_id))}"
         self._since = time.time()
         if self._options.presence:
-            payload = f'{{"status": "offline", "since": {self._since!r}}}'
+            payload = json.dumps({"status": "offline", "since": self._since})
             return Will(topic=self._topic, payload=payload, retain=True)
         return self._options.will or Will(topic=self._topic, payload=_OFFLINE)
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .backends.base import Backend
+from .envelope import timestamp
 from .incarnation import Incarnation
 from .options import Options
+from .stats import Stats
 from .topics import encode_id
 from .weakly import weakly
-
-if TYPE_CHECKING:
-    from .stats import Stats
 
 __all__ = ["Pulse"]
 
@@ -74,11 +73,6 @@ class Pulse:
         self._timer = loop.call_at(now + self._interval_s, weakly(self._beat), now + self._interval_s)
 
     def _tell(self, interval_s: float) -> None:
-        # Not at import: most programs ask for no heartbeat.
-        import json
-
-        from .envelope import timestamp
-
         stats = self._stats()
         message: dict[str, Any] = {
             "v": "1.0",
@@ -91,5 +85,7 @@ class Pulse:
             "stats": dataclasses.asdict(stats),
         }
         # As text, which is never batched: whoever looks after processes sees them by their own topics.
+        import json
+
         text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
         self._backend.publish(f"cascade/stats/{encode_id(self._incarnation.source)}", text, 0, False, False)

@@ -11,6 +11,7 @@ __all__ = ["check_filter", "check_name", "decode_id", "encode_id", "matches"]
 _MAX_BYTES = 65_535
 _SHARED = re.compile(r"\$share/[^/]*/(?=.)", re.DOTALL)
 _UNSAFE = re.compile(r"^@|[+#/%\x00-\x1f\x7f-\x9f]")
+_ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -63,9 +64,11 @@ def encode_id(name: str) -> str:
 
 def decode_id(level: str) -> str:
     """The id that ``encode_id`` made this level of."""
-    from urllib.parse import unquote
+    return _ENCODED.sub(_decoded, level)
 
-    return unquote(level, errors="replace")
+
+def _decoded(encoded: re.Match[str]) -> str:
+    return bytes.fromhex(encoded[0].replace("%", "")).decode(errors="replace")
 
 
 def _percent_encoded(unsafe: re.Match[str]) -> str:
