@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .pool import LIMITS, checked
-from .units import Unit, lendable
+from .units import Unit, around, lendable
 
 if TYPE_CHECKING:
     from .gate import Gate
@@ -59,7 +59,7 @@ class Admission:
         self._results = results
         self._metadata = metadata
         self._telemetry = gate.telemetry_of(run_id)
-        self._held: dict[str, float] = {}
+        self.held: dict[str, float] = {}
         self._undo: list[Callable[[], object]] = []
         self._state = "new"
         self._generation = 0
@@ -130,6 +130,13 @@ class Admission:
     def needs(self) -> Mapping[str, float]:
         return {name: amount for name, amount in self._charges().items() if lendable(self, name, self._pool) is None}
 
+    def kept(self) -> Mapping[str, float]:
+        kept: Counter[str] = Counter()
+        for outer in around(self):
+            kept.update(outer.held)
+            kept.update({name: unit.amount for name, unit in outer.units.items() if unit.is_used_by(outer)})
+        return kept
+
     def tokens(self) -> Collection[str]:
         return self._manager.tokens(self)
 
@@ -154,7 +161,7 @@ class Admission:
     def charge(self) -> None:
         """Hold what a limit that has come since the start requires, be it free or not: the task counts against it."""
         for name, amount in self._charges().items():
-            if name not in self._held and name not in self.units:
+            if name not in self.held and name not in self.units:
                 self._take(name, amount)
 
     # --- within
@@ -164,7 +171,7 @@ class Admission:
 
     async def _wait(self) -> None:
         line, is_blocked = self._resources.line, False
-        place = line.ticket()
+        place = line.ticket(within=sum(1 for _ in around(self)))
         while True:
             granted = line.join(self, place)
             try:
@@ -192,7 +199,7 @@ class Admission:
             Unit(self._pool, name, amount).use(self)
         else:
             self._pool.take({name: amount})
-            self._held[name] = amount
+            self.held[name] = amount
 
     def _withdraw(self) -> None:
         """It does not start: even tokens go back."""
@@ -203,7 +210,7 @@ class Admission:
     def _give_back(self) -> None:
         for unit in list(self.units.values()):
             unit.leave(self)
-        held, self._held = self._held, {}
+        held, self.held = self.held, {}
         self._gate.note_running(self, over=True)
         self._resources.give_back(held)
 

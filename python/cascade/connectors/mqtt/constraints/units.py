@@ -8,12 +8,13 @@ from typing import Protocol
 
 from .pool import Pool
 
-__all__ = ["Unit", "UnitUser", "lendable"]
+__all__ = ["Unit", "UnitUser", "around", "lendable"]
 
 
 class UnitUser(Protocol):
     """A task that has units, and may be within another one that has some to lend."""
 
+    held: dict[str, float]
     units: dict[str, Unit]
     within: Counter[str]
     """How many of the tasks within it have a unit, by the unit's name."""
@@ -32,7 +33,7 @@ class Unit:
     def __init__(self, pool: Pool, name: str, amount: float) -> None:
         self._pool = pool
         self._name = name
-        self._amount = amount
+        self.amount = amount
         self._users: list[UnitUser] = []
         pool.take({name: amount})
 
@@ -40,8 +41,8 @@ class Unit:
         """From now on it is this one's turn."""
         self._users.append(user)
         user.units[self._name] = self
-        for around in _around(user):
-            around.within[self._name] += 1
+        for outer in around(user):
+            outer.within[self._name] += 1
 
     def is_used_by(self, user: UnitUser) -> bool:
         """Whether it is this one's turn."""
@@ -51,10 +52,10 @@ class Unit:
         """This one needs it no more; after the last one it goes back to the pool."""
         self._users.remove(user)
         del user.units[self._name]
-        for around in _around(user):
-            around.within[self._name] -= 1
+        for outer in around(user):
+            outer.within[self._name] -= 1
         if not self._users:
-            self._pool.give_back({self._name: self._amount})
+            self._pool.give_back({self._name: self.amount})
 
 
 def lendable(user: UnitUser, name: str, pool: Pool) -> Unit | None:
@@ -63,17 +64,17 @@ def lendable(user: UnitUser, name: str, pool: Pool) -> Unit | None:
     Where a limit has come, or was lowered, below what runs, it is lent only if nothing within its owner runs: no more
     start than have to for the owner to end.
     """
-    for around in _around(user):
-        unit = around.units.get(name)
-        if unit is not None and unit.is_used_by(around):
+    for outer in around(user):
+        unit = outer.units.get(name)
+        if unit is not None and unit.is_used_by(outer):
             is_exceeded = pool.lacks({name: 0}) is not None
-            return None if is_exceeded and around.within[name] else unit
+            return None if is_exceeded and outer.within[name] else unit
     return None
 
 
-def _around(user: UnitUser) -> Iterator[UnitUser]:
+def around(user: UnitUser) -> Iterator[UnitUser]:
     """The tasks around this one, the innermost first."""
-    around = user.parent
-    while around is not None:
-        yield around
-        around = around.parent
+    outer = user.parent
+    while outer is not None:
+        yield outer
+        outer = outer.parent
