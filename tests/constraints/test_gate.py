@@ -390,6 +390,24 @@ def test_two_that_map_end_under_a_limit_that_was_lowered_to_1():
     at_site(scenario)
 
 
+def test_nothing_is_lent_from_one_gate_to_another():
+    async def scenario(site: Site) -> None:
+        put(site.manager, "concurrency", limit=1)
+        other = Site()
+        put(other.manager, "concurrency", limit=1)
+        await other.begin_task("holds")
+        async with site.gate.admit("outer"):
+            await other.begin_task("theirs")
+            await site.begin_task("ours")
+            assert (site.started, other.started) == (["ours"], ["holds"])
+            await site.end("ours")
+        await other.end("holds")
+        assert other.started == ["holds", "theirs"]
+        await other.end("theirs")
+
+    at_site(scenario)
+
+
 def test_those_inside_come_before_who_would_wait_for_those_around_them():
     async def scenario(site: Site) -> None:
         async with site.gate.admit("outer", requirements={"gpu": 1}):

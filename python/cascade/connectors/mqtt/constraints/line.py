@@ -16,7 +16,7 @@ __all__ = ["Line", "Place", "Request"]
 Place = tuple[int, int]
 """Where one stands in the line: the lower the earlier."""
 
-# So many starts may take a token past one who waits for a resource, before the next token is kept for him.
+# So many starts may take a token past one who waits for a resource, before the next token is kept for that one.
 _PATIENCE = 100
 
 

@@ -14,6 +14,7 @@ __all__ = ["Unit", "UnitUser", "around", "lendable"]
 class UnitUser(Protocol):
     """A task that has units, and may be within another one that has some to lend."""
 
+    pool: Pool
     held: dict[str, float]
     units: dict[str, Unit]
     within: Counter[str]
@@ -30,12 +31,13 @@ class Unit:
     A task that maps over items would otherwise wait for ever on a limit of 1: for the unit that it holds itself.
     """
 
-    def __init__(self, pool: Pool, name: str, amount: float) -> None:
-        self._pool = pool
-        self._name = name
+    def __init__(self, name: str, amount: float, user: UnitUser) -> None:
         self.amount = amount
+        self._name = name
+        self._pool = user.pool
         self._users: list[UnitUser] = []
-        pool.take({name: amount})
+        self._pool.take({name: amount})
+        self.use(user)
 
     def use(self, user: UnitUser) -> None:
         """From now on it is this one's turn."""
@@ -58,7 +60,7 @@ class Unit:
             self._pool.give_back({self._name: self.amount})
 
 
-def lendable(user: UnitUser, name: str, pool: Pool) -> Unit | None:
+def lendable(user: UnitUser, name: str) -> Unit | None:
     """The unit that the innermost task around this one has and does not use.
 
     Where a limit has come, or was lowered, below what runs, it is lent only if nothing within its owner runs: no more
@@ -67,14 +69,15 @@ def lendable(user: UnitUser, name: str, pool: Pool) -> Unit | None:
     for outer in around(user):
         unit = outer.units.get(name)
         if unit is not None and unit.is_used_by(outer):
-            is_exceeded = pool.lacks({name: 0}) is not None
+            is_exceeded = user.pool.lacks({name: 0}) is not None
             return None if is_exceeded and outer.within[name] else unit
     return None
 
 
 def around(user: UnitUser) -> Iterator[UnitUser]:
-    """The tasks around this one, the innermost first."""
+    """The tasks around this one that take from the same pool, the innermost first."""
     outer = user.parent
     while outer is not None:
-        yield outer
+        if outer.pool is user.pool:
+            yield outer
         outer = outer.parent
