@@ -148,7 +148,7 @@ impl<'a> Broker<'a> {
         self.subscriptions += 1;
         let (filter, qos) = (FILTERS[self.dice.below(FILTERS.len())], self.dice.below(3) as u8);
         self.members.insert(self.subscriptions, Member { filter, qos, told: false, gathering: false });
-        self.session.subscribe(self.now, self.subscriptions, filter.into(), qos);
+        self.session.subscribe(self.now, self.subscriptions, filter.into(), qos, false);
     }
 
     fn unsubscribe(&mut self) {
@@ -323,6 +323,7 @@ impl<'a> Broker<'a> {
                 }
                 Notice::Unsubscribed { subscription } => assert!(self.leaving.remove(&subscription), "once"),
                 Notice::Unanswered { filter } => assert!(FILTERS.contains(&filter.as_str())),
+                Notice::BatchesRefused { .. } => panic!("nobody takes batches"),
             }
         }
     }
