@@ -32,9 +32,6 @@ struct Value {
     room: usize,
 }
 
-// SAFETY: the pointers are used with the interpreter's lock held, as the objects themselves are.
-unsafe impl Send for Given {}
-
 impl Given {
     pub fn new(py: Python<'_>, frames: &[Frame], fields: &[Field]) -> Option<Self> {
         let value = |field: &Field| frames[field.frame].dict.bind(py).get_item(&field.key).ok()?.map(Bound::unbind);
