@@ -65,4 +65,5 @@ def count(lines: Iterable[str], wanted: str) -> Counts:
     return Counts(instructions, calls_out)
 
 
-_COST = re.compile(r"\S+ (\d+)")
+# A position, absolute or relative to the one before, and what was spent there.
+_COST = re.compile(r"[\d+*-]\S* (\d+)")

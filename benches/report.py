@@ -69,10 +69,7 @@ class Report:
         return [row for row in self.rows if row.group == group]
 
     def find(self, group: str, client: str, case: str = "") -> Row | None:
-        """The row of that name; of a peer's without its JSON the first."""
-        found = (row for row in self.of(group) if row.case == case and row.client.partition(" + ")[0] == client)
-        exact = (row for row in self.of(group) if row.case == case and row.client == client)
-        return next(exact, None) or next(found, None)
+        return next((row for row in self.of(group) if (row.client, row.case) == (client, case)), None)
 
     def figure(self, group: str, client: str, case: str, heading: str) -> float | None:
         row = self.find(group, client, case)

@@ -12,7 +12,9 @@ _NATIVE_IS = "native is"
 
 
 def number(value: float) -> str:
-    """Three significant digits, never an exponent; large ones whole, by thousands."""
+    """A count as it is; else three significant digits, never an exponent, large ones whole."""
+    if isinstance(value, int):
+        return f"{value:,}"
     if value >= 100:
         digits = max(len(f"{value:.0f}") - 3, 0)
         return f"{round(value, -digits):,.0f}"

@@ -98,14 +98,14 @@ async def test_a_batch_is_the_array_of_what_would_have_been_sent(connected, peer
     assert packet.payload == f"[{joined}]".encode()
 
 
-async def test_it_is_closed_by_count_by_bytes_and_by_time(connected, peer):
-    connector = await connected(peer, batch=BatchOptions(max_events=3, max_bytes=20, linger=0.05))
+async def test_it_is_closed_by_count_and_by_bytes(connected, peer):
+    connector = await connected(peer, batch=batch(max_events=3, max_bytes=20))
     for payload in (1, 2, 3, 4, "x"):
         connector.publish_nowait("a", payload, qos=1)
     # With two brackets and a comma, 9 and 9 digits are 21 bytes, 9 and 8 are 20.
     for payload in (123_456_789, 223_456_789, 12_345_678, 22_345_678, 10**40, 5, 6):
         connector.publish_nowait("a", payload, qos=1)
-    await eventually(lambda: connector.stats().acknowledged == 12)
+    assert await connector.flush(20) == 0
     assert [packet.payload for packet in peer.published()] == [
         b"[1,2,3]",
         b"[4]",
@@ -115,6 +115,20 @@ async def test_it_is_closed_by_count_by_bytes_and_by_time(connected, peer):
         b"[22345678]",
         b"[%d]" % 10**40,
         b"[5,6]",
+    ]
+
+
+@pytest.mark.parametrize("linger", [0, 0.02])
+async def test_it_is_closed_by_time(connected, peer, linger):
+    connector = await connected(peer, batch=BatchOptions(linger=linger))
+    for number in range(3):
+        for qos in (0, 1):
+            connector.publish_nowait("a", number, qos=qos)
+        await eventually(
+            lambda number=number: connector.stats().acknowledged == connector.stats().written == number + 1
+        )
+    assert sorted((packet.qos, packet.payload) for packet in peer.published()) == [
+        (qos, b"[%d]" % number) for qos in (0, 1) for number in range(3)
     ]
 
 
@@ -178,10 +192,9 @@ async def test_what_the_connector_says_of_itself_goes_alone(connected, peer):
     """Presence is retained; heartbeats have readers of their own."""
     await connected(peer, presence=True, heartbeat=0.02, source_id="me", batch=batch())
     await eventually(lambda: len(peer.published()) >= 3)
-    topics = [packet.topic for packet in peer.published()]
-    assert topics[0] == "cascade/status/me"
-    assert set(topics[1:]) == {"cascade/stats/me"}
-    assert json.loads(peer.published()[1].payload)["source"] == "me"
+    said = {packet.topic: packet.payload for packet in peer.published()}
+    assert said.keys() == {"cascade/status/me", "cascade/stats/me"}
+    assert json.loads(said["cascade/stats/me"])["source"] == "me"
 
 
 async def test_disconnect_does_not_wait_for_more(connected, peer):

@@ -11,7 +11,8 @@ UNLOADED = """
 import sys
 import cascade.connectors.mqtt as mqtt
 mqtt.Message, mqtt.TelemetryPublisher
-loaded = [name for name in ("aiomqtt", "paho", "typer", "rich", "iotcore", "backports") if name in sys.modules]
+late = ("aiomqtt", "paho", "typer", "rich", "iotcore", "backports", "cascade.connectors.mqtt.constraints")
+loaded = [name for name in late if name in sys.modules]
 assert not loaded, loaded
 """
 NOTHING_ELSE = """

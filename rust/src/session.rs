@@ -4,6 +4,7 @@
 mod id_set;
 mod keep_alive;
 mod member;
+mod notice;
 mod requests;
 mod round;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 pub use id_set::IdSet;
 use keep_alive::KeepAlive;
 use member::{Member, told_by};
+pub use notice::{Notice, Violation};
 use requests::{FIRST_ID, Request, Requests};
 use round::Round;
 
@@ -29,39 +31,6 @@ pub struct Settings {
     pub ack_timeout_ms: u64,
     /// How long to wait for retained messages after SUBACK.
     pub retained_timeout_ms: u64,
-}
-
-/// What the owner of the session is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    Subscribed {
-        subscription: u32,
-        code: u8,
-    },
-    /// The retained messages of a subscription have arrived.
-    Retained {
-        subscription: u32,
-    },
-    Unsubscribed {
-        subscription: u32,
-    },
-    /// The filter of batches beside a subscription's own.
-    BatchesRefused {
-        filter: String,
-    },
-    /// The broker did not answer a SUBSCRIBE.
-    Unanswered {
-        filter: String,
-    },
-}
-
-/// Why the session cannot go on over this connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// No answer to PINGREQ in half a keep-alive.
-    KeepAlive,
-    /// An acknowledgement of nothing that was sent, or with the wrong number of return codes.
-    Unexpected(&'static str),
 }
 
 /// An UNSUBSCRIBE without its answer.

@@ -28,7 +28,8 @@ fn compare(py: Python<'_>, data: &[u8]) {
     let elements: Vec<_> = batch.elements(data).map(|element| decode_json(py, element).ok()).collect();
     if let Some(whole) = whole {
         let whole: Vec<_> = whole.iter().map(|element| text(&element)).collect();
-        let elements: Vec<_> = elements.iter().map(|element| text(element.as_ref().expect("part of what is read"))).collect();
+        let elements: Vec<_> =
+            elements.iter().map(|element| text(element.as_ref().expect("part of what is read"))).collect();
         assert_eq!(elements, whole);
     }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .signing import FindKey
 
 __all__ = ["Gate", "Waiting"]
+
+_logger = logging.getLogger("cascade.connectors.mqtt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,4 +226,7 @@ class Gate:
         if self._generation != self.manager.generation:
             self._generation = self.manager.generation
             for admission in list(self._running):
-                admission.charge()
+                try:
+                    admission.charge()
+                except Exception:  # a handler's: it must not keep others from being served
+                    _logger.exception("what constraints require of a running %s is not known", admission.name)
