@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyString};
 
 use super::scan::Leaf;
 use super::template::{Field, Frame, MAX_FRAMES};
+use super::text;
 
 /// The objects of the message that was given last. Others may have changed it or have let go of it: until `take_back`
 /// has seen to that, the pointers serve to recognise objects, and for nothing else.
@@ -17,15 +18,19 @@ pub struct Given {
     versions: [Option<u64>; MAX_FRAMES],
     /// Which of the dicts the garbage collector looks at.
     tracked: [bool; MAX_FRAMES],
-    values: Vec<*mut ffi::PyObject>,
+    values: Vec<Value>,
     /// The values in the frames' own dicts.
     resting: Vec<Py<PyAny>>,
     /// It is ours alone again.
     spare: Option<Py<PyDict>>,
 }
 
-// SAFETY: the pointers are used with the interpreter's lock held, as the objects themselves are.
-unsafe impl Send for Given {}
+/// One value, and the room that `text::make` has left in it.
+#[derive(Clone, Copy)]
+struct Value {
+    object: *mut ffi::PyObject,
+    room: usize,
+}
 
 impl Given {
     pub fn new(py: Python<'_>, frames: &[Frame], fields: &[Field]) -> Option<Self> {
@@ -34,7 +39,7 @@ impl Given {
             dicts: [ptr::null_mut(); MAX_FRAMES],
             versions: [None; MAX_FRAMES],
             tracked: [false; MAX_FRAMES],
-            values: vec![ptr::null_mut(); fields.len()],
+            values: vec![Value { object: ptr::null_mut(), room: 0 }; fields.len()],
             resting: fields.iter().map(value).collect::<Option<_>>()?,
             spare: None,
         })
@@ -52,7 +57,9 @@ impl Given {
     }
 
     fn copy<'py>(&mut self, py: Python<'py>, frames: &[Frame]) -> Option<Bound<'py, PyDict>> {
-        self.values.iter_mut().zip(&self.resting).for_each(|(value, resting)| *value = resting.as_ptr());
+        for (value, resting) in self.values.iter_mut().zip(&self.resting) {
+            *value = Value { object: resting.as_ptr(), room: 0 };
+        }
         let mut copies: [Option<Bound<'py, PyDict>>; MAX_FRAMES] = [const { None }; MAX_FRAMES];
         for (place, frame) in frames.iter().enumerate() {
             let copy = frame.dict.bind(py).copy().ok()?;
@@ -80,8 +87,8 @@ impl Given {
         if unsafe { overwrite(*value, leaf) } {
             return Some(());
         }
-        let fresh = leaf.to_object(py);
-        *value = fresh.as_ptr();
+        let (fresh, room) = leaf.to_object(py);
+        *value = Value { object: fresh.as_ptr(), room };
         // SAFETY: `whole` holds the dict; a reference to what is set is taken.
         let set = unsafe { ffi::PyDict_SetItem(self.dicts[frame], key.as_ptr(), fresh.as_ptr()) };
         if set != 0 {
@@ -144,50 +151,20 @@ unsafe fn version(dict: *mut ffi::PyObject) -> Option<u64> {
 /// # Safety
 /// It is alive, and whoever holds that reference is to see the new value.
 #[inline]
-unsafe fn overwrite(object: *mut ffi::PyObject, leaf: Leaf<'_>) -> bool {
-    // SAFETY: the fields are those of the types that are asked for.
+unsafe fn overwrite(value: Value, leaf: Leaf<'_>) -> bool {
+    let Value { object, room } = value;
+    // SAFETY: the field is that of the type that is asked for.
     unsafe {
         if ffi::Py_REFCNT(object) != 1 {
             return false;
         }
         match leaf {
-            Leaf::Float(value) if ffi::PyFloat_CheckExact(object) != 0 => {
-                (*object.cast::<ffi::PyFloatObject>()).ob_fval = value;
+            Leaf::Float(float) if ffi::PyFloat_CheckExact(object) != 0 => {
+                (*object.cast::<ffi::PyFloatObject>()).ob_fval = float;
                 true
             }
-            Leaf::Ascii(text) if ffi::PyUnicode_CheckExact(object) != 0 => overwrite_text(object, text),
+            Leaf::Ascii(text) => text::overwrite(object, room, text),
             _ => false,
         }
     }
-}
-
-/// # Safety
-/// As `overwrite`, for a str.
-#[cfg(not(Py_3_14))]
-#[inline]
-unsafe fn overwrite_text(object: *mut ffi::PyObject, text: &[u8]) -> bool {
-    let header = object.cast::<ffi::PyASCIIObject>();
-    // SAFETY: the characters of such a str lie behind its header, as many as its length says.
-    unsafe {
-        if (*header).length.cast_unsigned() != text.len()
-            || ffi::PyUnicode_IS_COMPACT_ASCII(object) == 0
-            // It may be a key: the table of interned strings holds no reference that counts.
-            || (*header).hash != -1
-        {
-            return false;
-        }
-        // The same text once more, in a form that is no longer used.
-        #[cfg(not(Py_3_12))]
-        if !(*header).wstr.is_null() {
-            return false;
-        }
-        header.add(1).cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), text.len());
-        true
-    }
-}
-
-/// How a str lies in memory is not told any more.
-#[cfg(Py_3_14)]
-unsafe fn overwrite_text(_: *mut ffi::PyObject, _: &[u8]) -> bool {
-    false
 }

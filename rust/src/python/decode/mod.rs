@@ -6,6 +6,7 @@ mod number;
 mod scan;
 mod template;
 mod templates;
+mod text;
 
 use jiter::{FloatMode, PartialMode, PythonParse, StringCacheMode};
 use pyo3::exceptions::PyValueError;

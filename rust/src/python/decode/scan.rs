@@ -1,10 +1,10 @@
 //! Single values in JSON text: the plain ones that telemetry is made of. What is not plain is left to the parser.
 
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 
 use super::number::number;
+use super::text;
 
 /// A value that holds no other.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,34 +18,18 @@ pub enum Leaf<'a> {
 }
 
 impl Leaf<'_> {
+    /// The value, and the room that `text::make` has left in it.
     #[inline]
-    pub fn to_object<'py>(self, py: Python<'py>) -> Bound<'py, PyAny> {
-        match self {
-            Self::Ascii(text) => ascii(py, text),
+    pub fn to_object<'py>(self, py: Python<'py>) -> (Bound<'py, PyAny>, usize) {
+        let other = match self {
+            Self::Ascii(text) => return text::make(py, text),
             Self::Text(text) => PyString::new(py, text).into_any(),
             Self::Int(int) => PyInt::new(py, int).into_any(),
             Self::Float(float) => PyFloat::new(py, float).into_any(),
             Self::Bool(bool) => PyBool::new(py, bool).to_owned().into_any(),
             Self::Null => py.None().into_bound(py),
-        }
-    }
-}
-
-#[inline]
-fn ascii<'py>(py: Python<'py>, text: &[u8]) -> Bound<'py, PyAny> {
-    let length = text.len();
-    // SAFETY: what is returned is a new reference or NULL with MemoryError set, at which pyo3 panics. A fresh str of
-    // more than one character is nobody else's, and has room for as many bytes as were asked for.
-    unsafe {
-        if length < 2 {
-            let kind = ffi::PyUnicode_1BYTE_KIND as i32;
-            let made = ffi::PyUnicode_FromKindAndData(kind, text.as_ptr().cast(), length.cast_signed());
-            return Bound::from_owned_ptr(py, made);
-        }
-        let made = Bound::from_owned_ptr(py, ffi::PyUnicode_New(length.cast_signed(), 127));
-        let characters = ffi::PyUnicode_DATA(made.as_ptr()).cast::<u8>();
-        characters.copy_from_nonoverlapping(text.as_ptr(), length);
-        made
+        };
+        (other, 0)
     }
 }
 
@@ -54,7 +38,7 @@ fn ascii<'py>(py: Python<'py>, text: &[u8]) -> Bound<'py, PyAny> {
 pub fn leaf(data: &[u8], at: usize) -> Option<(Leaf<'_>, usize)> {
     let rest = &data[at..];
     match rest.first()? {
-        b'"' => text(data, at),
+        b'"' => string(data, at),
         b'n' if rest.starts_with(b"null") => Some((Leaf::Null, at + 4)),
         b't' if rest.starts_with(b"true") => Some((Leaf::Bool(true), at + 4)),
         b'f' if rest.starts_with(b"false") => Some((Leaf::Bool(false), at + 5)),
@@ -65,7 +49,7 @@ pub fn leaf(data: &[u8], at: usize) -> Option<(Leaf<'_>, usize)> {
 
 /// The key that begins here with its quote, and where it ends behind the second one.
 pub fn key(data: &[u8], at: usize) -> Option<(&str, usize)> {
-    match text(data, at)? {
+    match string(data, at)? {
         (Leaf::Text(key), end) => Some((key, end)),
         (Leaf::Ascii(key), end) => Some((std::str::from_utf8(key).ok()?, end)),
         _ => None,
@@ -73,7 +57,7 @@ pub fn key(data: &[u8], at: usize) -> Option<(&str, usize)> {
 }
 
 #[inline]
-fn text(data: &[u8], at: usize) -> Option<(Leaf<'_>, usize)> {
+fn string(data: &[u8], at: usize) -> Option<(Leaf<'_>, usize)> {
     let rest = data[at..].strip_prefix(b"\"")?;
     let length = ascii_length(rest);
     match rest.get(length)? {
