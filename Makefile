@@ -1,7 +1,7 @@
 # Everything a contributor runs; .ci/run calls the same targets.
 #   make demo [BACKEND=python] [ARGS="--json"]   make dev   make test [ARGS="-k qos1"]   make lint   make fmt
 #   make wheels   make test-wheel   make test-pure   make test-brokers [BROKERS=nats,mochi]   make fuzz [FUZZ=topics SECONDS=600]
-#   make soak [HOURS=8]   make bench   make bench-peers   make clean
+#   make soak [HOURS=8]   make bench [REPORT=build]   make bench-peers   make instructions [UPDATE=1]   make clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,7 +21,7 @@ CARGO := PYO3_PYTHON=$(abspath $(BIN)/python) cargo
 export PIP_QUIET = 1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo dev test test-python test-rust test-wheel test-pure test-brokers soak lint fmt wheels fuzz bench bench-peers clean
+.PHONY: demo dev test test-python test-rust test-wheel test-pure test-brokers soak lint fmt wheels fuzz bench bench-peers instructions clean
 .DELETE_ON_ERROR:
 
 # --- environments: each has a stamp file, newer than what it was made from
@@ -109,7 +109,7 @@ test-wheel: wheels
 test-pure: wheels
 	$(call suite_on,build/pure,dist/*-none-any.whl,aiomqtt==2.4.0 paho-mqtt==2.1.0,CASCADE_TEST_BACKENDS=python)
 
-FUZZ ?= packets outbox session topics json_encode json_decode
+FUZZ ?= packets outbox session topics json_encode json_decode batches
 
 # Each of them for so long.
 fuzz: SECONDS ?= 60
@@ -123,11 +123,18 @@ test-brokers: $(DEV)
 	@nice $(BIN)/python tests/brokers/install.py
 	CASCADE_TEST_BROKERS=$(BROKERS) $(BIN)/python -m pytest tests/brokers $(ARGS)
 
+# The first compiles the far end. Each writes benchmarks.md and benchmarks.svg there; what is committed is from bench-peers on a quiet machine.
+REPORT ?= docs
+
 bench: $(DEV)
-	$(BIN)/python -m pytest --benchmark $(ARGS)
+	$(BIN)/python -m pytest --benchmark --timeout=600 --benchmark-report=$(REPORT) $(ARGS)
 
 bench-peers: $(DEV)
-	$(BIN)/python -m pytest --benchmark --peers $(ARGS)
+	$(BIN)/python -m pytest --benchmark --timeout=600 --peers --benchmark-report=$(REPORT) $(ARGS)
+
+# Instructions of the hot paths beside the committed ones; UPDATE=1 commits new ones.
+instructions: $(DEV)
+	$(BIN)/python -m benches.instructions $(if $(UPDATE),--update)
 
 clean:
 	rm -rf build dist target .mypy_cache .pytest_cache .ruff_cache .benchmarks $(VENV)

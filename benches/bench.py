@@ -1,18 +1,24 @@
-"""One measurement: its events, its far end, rounds by pytest-benchmark, and a row of the summary."""
+"""One measurement: its far end, rounds by pytest-benchmark, and a row of the report."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
+import pytest
+
+from .events import Event
 from .farend import FarEnd
 from .floors import Floors
-from .report import Report, Row
+from .report import RATE, Report, Row
 
 __all__ = ["Bench"]
+
+Figures = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,44 +31,63 @@ class Bench:
     runner: asyncio.Runner
     far_end: FarEnd
     floors: Floors
-    all_events: Sequence[dict[str, Any]]
+    all_events: Sequence[Event]
 
-    def events(self, count: int) -> Iterator[dict[str, Any]]:
+    def events(self, count: int) -> Iterator[Event]:
         """That many events, the distinct ones over and over."""
         return itertools.islice(itertools.cycle(self.all_events), count)
 
-    def run(self, name: str, once: Callable[[], Awaitable[object]], *, events: int, **how: Any) -> None:
-        """As ``run_plain``, for a coroutine function, with the far end's counts reset before each round."""
-
-        async def awaited() -> None:
-            await once()
-
-        self.run_plain(name, lambda: self.runner.run(awaited()), events=events, setup=self.far_end.reset, **how)
-
-    def run_plain(
+    def rate(
         self,
-        name: str,
+        client: str,
         once: Callable[[], object],
         *,
         events: int,
-        floors: dict[str, float] | None = None,
+        case: str = "",
+        floors: Figures | None = None,
         rounds: int = 3,
+        warmup_rounds: int = 1,
         setup: Callable[[], object] = lambda: None,
+        figures: Callable[[float], Figures] = lambda rate: {},
         note: Callable[[], str] = str,
     ) -> None:
-        """Run ``once``, which handles ``events`` events, ``rounds`` times after a warm-up.
+        """Run ``once``, which handles ``events`` events, ``rounds`` times after a warm-up; the median is reported.
 
-        The median is reported as events a second; ``floors`` are rates to compare it with, and
-        ``note`` is called at the end for what else there is to say.
+        Args:
+            once: a coroutine function runs on the benchmark's loop.
+            floors: rates that it is compared with, by name.
+            setup: called before each round, untimed, when the far end's counts have been reset.
+            figures: called with the rate at the end: what else there is to report.
         """
 
         def before() -> None:
+            self.far_end.reset()
             setup()
 
         self.benchmark.extra_info["events"] = events
-        self.benchmark.pedantic(once, setup=before, rounds=rounds, iterations=1, warmup_rounds=1)
+        self.benchmark.pedantic(
+            self._plain(once), setup=before, rounds=rounds, iterations=1, warmup_rounds=warmup_rounds
+        )
         if self.benchmark.stats is None:  # --benchmark-disable
             return
         rate = events / self.benchmark.stats.stats.median
-        row = Row(group=self.group, name=name, events_per_s=rate, floors=floors or {}, note=note())
-        self.report.rows.append(row)
+        ratios = {f"x {name}": rate / floor for name, floor in (floors or {}).items()}
+        self._add(client, case, {RATE: rate, "us each": 1e6 / rate, **ratios, **figures(rate)}, note())
+
+    def figures(self, client: str, once: Callable[[], Any], *, case: str = "", note: Callable[[], str] = str) -> None:
+        """Run ``once`` a single time and report the figures that it returns."""
+        self._add(client, case, self.benchmark.pedantic(self._plain(once), rounds=1, iterations=1), note())
+
+    def absent(self, what: str, reason: object) -> NoReturn:
+        """It cannot be measured here: a line of the report says so."""
+        self.report.absent[what] = str(reason)
+        self.benchmark.skipped = True  # or the plugin warns of a fixture that was not used
+        pytest.skip(str(reason))
+
+    def _add(self, client: str, case: str, figures: Figures, note: str) -> None:
+        self.report.rows.append(Row(group=self.group, client=client, case=case, figures=figures, note=note))
+
+    def _plain(self, once: Callable[[], Any]) -> Callable[[], Any]:
+        if not inspect.iscoroutinefunction(once):
+            return once
+        return lambda: self.runner.run(once())

@@ -1,4 +1,4 @@
-"""The two measuring crates, compiled when they are first needed."""
+"""The measuring crates, compiled when they are first needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["rumqttc_loop", "sink"]
+__all__ = ["counted", "rumqttc_loop", "sink"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 # Not where maturin compiles: each would have the other's environment, and compile all of it again.
@@ -22,8 +22,13 @@ _TARGET = _ROOT / "target" / "benches"
 @functools.cache
 def sink() -> Path:
     """The program ``cascade-sink``."""
-    _build("cascade-sink")
-    return _TARGET / "release" / "cascade-sink"
+    return _program("cascade-sink")
+
+
+@functools.cache
+def counted() -> Path:
+    """The program ``cascade-counted``."""
+    return _program("cascade-counted")
 
 
 @functools.cache
@@ -37,6 +42,11 @@ def rumqttc_loop() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module
+
+
+def _program(name: str) -> Path:
+    _build(name)
+    return _TARGET / "release" / name
 
 
 def _build(package: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ import orjson
 import pytest
 
 from cascade.connectors.mqtt import MqttConnector
+from cascade.connectors.mqtt.broker import BrokerUnavailable
 
-from . import built
+from . import brokers, built
 from .bench import Bench
-from .events import distinct
+from .events import Event, workflow
 from .farend import FarEnd
 from .floors import Floors
 from .report import REPORT
@@ -28,6 +29,7 @@ WANTED = os.environ.get("CASCADE_TEST_BACKENDS", ",".join(BACKENDS)).split(",")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "peers: measures another MQTT client; runs with --peers")
+    config.addinivalue_line("markers", "full: one more of its kind; runs with --full or --peers")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -49,9 +51,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def events() -> Iterator[list[dict[str, Any]]]:
+def events() -> Iterator[Sequence[Event]]:
     """100,000 events, no two alike, which the garbage collector does not walk."""
-    made = distinct(100_000)
+    made = workflow(100_000)
     gc.collect()
     gc.freeze()
     yield made
@@ -59,10 +61,16 @@ def events() -> Iterator[list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="session")
-def recorded(events: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Payloads to receive, one a line."""
+def payloads(events: Sequence[Event]) -> list[bytes]:
+    """Half of them, as JSON."""
+    return [orjson.dumps(event) for event in events[:50_000]]
+
+
+@pytest.fixture(scope="session")
+def payload_file(payloads: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The payloads to receive, one a line."""
     file = tmp_path_factory.mktemp("recorded") / "payloads"
-    file.write_bytes(b"\n".join(map(orjson.dumps, events[:50_000])))
+    file.write_bytes(b"\n".join(payloads))
     return file
 
 
@@ -73,23 +81,21 @@ def far_end() -> Iterator[FarEnd]:
 
 
 @pytest.fixture(scope="session")
-def floors(events: list[dict[str, Any]]) -> Iterator[Floors]:
+def floors() -> Iterator[Floors]:
     # A far end of its own: a floor may be asked for while the other's counts are in use.
     with FarEnd(built.sink()) as far_end:
-        yield Floors(events, far_end)
+        yield Floors(far_end)
 
 
 @pytest.fixture
 def bench(
-    benchmark: Any, request: pytest.FixtureRequest, far_end: FarEnd, floors: Floors, events: list[dict[str, Any]]
+    benchmark: Any, request: pytest.FixtureRequest, far_end: FarEnd, floors: Floors, events: Sequence[Event]
 ) -> Iterator[Bench]:
-    group = request.node.get_closest_marker("benchmark").kwargs["group"]
-    report = request.config.stash[REPORT]
     with asyncio.Runner() as runner:
         yield Bench(
             benchmark=benchmark,
-            group=group,
-            report=report,
+            group=request.node.get_closest_marker("benchmark").kwargs["group"],
+            report=request.config.stash[REPORT],
             runner=runner,
             far_end=far_end,
             floors=floors,
@@ -98,9 +104,31 @@ def bench(
 
 
 @pytest.fixture
-def connector(backend: str, bench: Bench) -> Iterator[MqttConnector]:
-    """Connected; it makes publishers wait rather than drop, so that all that was sent arrives."""
-    made = MqttConnector("127.0.0.1", bench.far_end.port, backend=backend, on_full="wait")
-    bench.runner.run(made.connect())
-    yield made
-    bench.runner.run(made.disconnect())
+def connect(backend: str, bench: Bench) -> Iterator[Callable[..., MqttConnector]]:
+    """Connects to a port; publishers are made to wait rather than to drop, so that all that was sent arrives."""
+    made: list[MqttConnector] = []
+
+    def connect(port: int, **options: Any) -> MqttConnector:
+        made.append(MqttConnector("127.0.0.1", port, backend=backend, on_full="wait", **options))
+        bench.runner.run(made[-1].connect())
+        return made[-1]
+
+    yield connect
+    for connector in made:
+        bench.runner.run(connector.disconnect())
+
+
+@pytest.fixture
+def connector(connect: Callable[..., MqttConnector], bench: Bench) -> MqttConnector:
+    """Connected to the far end that counts."""
+    return connect(bench.far_end.port)
+
+
+@pytest.fixture(params=brokers.BROKERS)
+def broker(request: pytest.FixtureRequest, bench: Bench, tmp_path: Path) -> Iterator[brokers.Running]:
+    """Each real broker there is, of this benchmark's own."""
+    try:
+        with brokers.running(request.param, tmp_path) as broker:
+            yield broker
+    except (BrokerUnavailable, FileNotFoundError) as error:
+        bench.absent(request.param, error)

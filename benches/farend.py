@@ -29,6 +29,7 @@ class FarEnd:
         self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.port, self._control = map(int, self._process.stdout.readline().split())
+        self.pid = self._process.pid
 
     def __enter__(self) -> Self:
         return self
@@ -47,6 +48,13 @@ class FarEnd:
     def send(self, total: int, qos: int, payloads: Path) -> None:
         """Send ``total`` messages, over and over the lines of ``payloads``, to whoever is subscribed."""
         self._ask(f"send {total} {qos} {payloads}")
+
+    def beat(self, count: int, every_s: float) -> None:
+        """Send ``count`` messages to whoever is subscribed, one each ``every_s`` seconds, by the clock's milliseconds.
+
+        Each holds the nanoseconds of the monotonic clock at which it was written.
+        """
+        self._ask(f"beat {count} {int(every_s * 1e6)}")
 
     def wait(self, publishes: int, timeout: float = 20.0) -> None:
         """Block until that many have arrived; fail if it takes ``timeout`` seconds, or if more came."""

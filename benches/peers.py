@@ -33,8 +33,8 @@ class Peer(Protocol):
     async def connect(self, port: int, received: Received) -> None:
         """``received`` is called with the payload of each message that arrives."""
 
-    async def subscribe(self) -> None:
-        """Ask for the messages of the topic, at QoS 0."""
+    async def subscribe(self, qos: int) -> None:
+        """Ask for the messages of the topic."""
 
     async def publish(self, events: Events, qos: int) -> None:
         """Hand over all events; at QoS 1 return when all are acknowledged, if the client can tell."""
@@ -53,8 +53,8 @@ class Mqttium:
         self._client.on_message = lambda message: received(message.payload)
         await self._client.connect(_HOST, port)
 
-    async def subscribe(self) -> None:
-        await self._client.subscribe(TOPIC, qos=0)
+    async def subscribe(self, qos: int) -> None:
+        await self._client.subscribe(TOPIC, qos=qos)
 
     async def publish(self, events: Events, qos: int) -> None:
         from mqttium.api import PublishMessage
@@ -86,10 +86,10 @@ class Gmqtt:
         self._client.on_message = on_message
         await self._client.connect(_HOST, port, version=MQTTv311)
 
-    async def subscribe(self) -> None:
+    async def subscribe(self, qos: int) -> None:
         granted = asyncio.Event()
         self._client.on_subscribe = lambda *_: granted.set()
-        self._client.subscribe(TOPIC, qos=0)
+        self._client.subscribe(TOPIC, qos=qos)
         await granted.wait()
 
     async def publish(self, events: Events, qos: int) -> None:
@@ -116,8 +116,8 @@ class Aiomqtt:
         await self._client.__aenter__()
         self._reader: asyncio.Task[None] | None = None
 
-    async def subscribe(self) -> None:
-        await self._client.subscribe(TOPIC, qos=0)
+    async def subscribe(self, qos: int) -> None:
+        await self._client.subscribe(TOPIC, qos=qos)
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -156,8 +156,8 @@ class Paho:
         self._client.loop_start()
         await connected.wait()
 
-    async def subscribe(self) -> None:
-        self._client.subscribe(TOPIC, qos=0)
+    async def subscribe(self, qos: int) -> None:
+        self._client.subscribe(TOPIC, qos)
         await self._granted.wait()
 
     async def publish(self, events: Events, qos: int) -> None:
@@ -191,10 +191,10 @@ class Awscrt:
         self._client.start()
         await connected.wait()
 
-    async def subscribe(self) -> None:
+    async def subscribe(self, qos: int) -> None:
         from awscrt import mqtt5
 
-        packet = mqtt5.SubscribePacket(subscriptions=[mqtt5.Subscription(TOPIC, mqtt5.QoS.AT_MOST_ONCE)])
+        packet = mqtt5.SubscribePacket(subscriptions=[mqtt5.Subscription(TOPIC, mqtt5.QoS(qos))])
         await asyncio.wrap_future(self._client.subscribe(packet))
 
     async def publish(self, events: Events, qos: int) -> None:
@@ -221,7 +221,7 @@ class RumqttcLoop:
     async def connect(self, port: int, received: Received) -> None:
         self._publisher = self._load().Publisher(_HOST, port, 100_000)
 
-    async def subscribe(self) -> None:
+    async def subscribe(self, qos: int) -> None:
         raise NotImplementedError
 
     async def publish(self, events: Events, qos: int) -> None:

@@ -1,10 +1,14 @@
-"""``pytest --benchmark``: the benchmarks alone, and a summary of events a second beside measured floors."""
+"""``pytest --benchmark``: the benchmarks alone, a summary of what they found, and with a directory a document."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from .document import write
 from .report import REPORT, Report
+from .tables import terminal
 
 _MISSING = "benchmarks need the plugin pytest-benchmark: run 'make dev', or pip install 'cascade-connector-mqtt[bench]'"
 
@@ -23,7 +27,14 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
             default=False,
             help="Run benches/ alone, as --benchmark-only.",
         )
-    group.addoption("--peers", action="store_true", help="With --benchmark: measure other MQTT clients as well.")
+    group.addoption("--full", action="store_true", help="With --benchmark: all sizes, brokers and threads.")
+    group.addoption("--peers", action="store_true", help="With --benchmark: --full, and other MQTT clients as well.")
+    group.addoption(
+        "--benchmark-report",
+        type=Path,
+        metavar="DIRECTORY",
+        help="With --benchmark: write benchmarks.md and benchmarks.svg there.",
+    )
 
 
 # Before the plugin's own, which reads the options that are set here.
@@ -40,17 +51,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.option.peers:
-        return
-    peers = [item for item in items if item.get_closest_marker("peers")]
-    if peers:
-        items[:] = [item for item in items if item not in peers]
-        config.hook.pytest_deselected(items=peers)
+    unwanted = set() if config.option.peers else {"peers"} if config.option.full else {"peers", "full"}
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in unwanted)]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lines = config.stash[REPORT].lines()
-    if lines:
-        terminalreporter.section("events a second, and ratios within this run")
-    for line in lines:
+    report = config.stash[REPORT]
+    if report.rows or report.absent:
+        terminalreporter.section("figures, and ratios within this run")
+    for line in terminal(report):
         terminalreporter.write_line(line)
+    if report.rows and config.option.benchmark_report:
+        written = write(report, config.option.benchmark_report, _command(config))
+        terminalreporter.write_line(f"written: {', '.join(map(str, written))}")
+
+
+def _command(config: pytest.Config) -> str:
+    """What a contributor types for such a run."""
+    return "make bench-peers" if config.option.peers else "make bench"

@@ -12,6 +12,7 @@ import pytest
 from cascade.connectors.mqtt.encoding import encode_payload
 
 from .bench import Bench
+from .floors import each
 
 pytestmark = pytest.mark.benchmark(group="encode")
 
@@ -25,13 +26,8 @@ def stdlib(event: Any) -> bytes:
 
 def _measure(bench: Bench, name: str, encode: Encode, events: Sequence[Any]) -> None:
     assert encode(events[0]) == stdlib(events[0])
-
-    def encode_all() -> None:
-        for event in events:
-            encode(event)
-
-    floors = {"orjson.dumps": bench.floors.dumps}
-    bench.run_plain(name, encode_all, events=len(events), floors=floors)
+    floors = {"orjson.dumps": bench.floors.dumps(lambda: bench.all_events)}
+    bench.rate(name, lambda: each(encode, events), events=len(events), floors=floors)
 
 
 def test_encode(backend: str, bench: Bench) -> None:

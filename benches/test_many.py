@@ -4,27 +4,57 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 
 from cascade.connectors.mqtt import MqttConnector
 
+from . import fresh
 from .bench import Bench
+from .events import SIZES, Event, sized
 from .publishing import publish_each
 
 pytestmark = pytest.mark.benchmark(group="many")
 
-_CONNECTORS = 100
 _THREADS = 4
+_AT_ONCE = 50
+
+
+def test_idle(backend: str, bench: Bench) -> None:
+    number = {"native": 1_000, "python": 100}[backend]
+    bench.figures(
+        backend,
+        lambda: fresh.run(_connect_many, backend, bench.far_end.port, number),
+        case=f"{number:,} idle connectors",
+    )
+
+
+def _connect_many(backend: str, port: int, number: int) -> dict[str, float]:
+    async def connected() -> dict[str, float]:
+        threads = fresh.threads()
+        async with MqttConnector("127.0.0.1", port, backend=backend):  # what all of them share is not theirs
+            resident = fresh.resident()
+        made = [MqttConnector("127.0.0.1", port, backend=backend) for _ in range(number)]
+        for at in range(0, number, _AT_ONCE):
+            await asyncio.gather(*(connector.connect() for connector in made[at : at + _AT_ONCE]))
+        await asyncio.sleep(0.5)
+        figures = {
+            "KiB each": (fresh.resident() - resident) / number / 1024,
+            "threads in all": fresh.threads() - threads,
+        }
+        await asyncio.gather(*(connector.disconnect() for connector in made))
+        return figures
+
+    return asyncio.run(connected())
 
 
 @pytest.fixture
 def connectors(backend: str, bench: Bench) -> Iterator[list[MqttConnector]]:
-    port = bench.far_end.port
-    made = [MqttConnector("127.0.0.1", port, backend=backend, on_full="wait") for _ in range(_CONNECTORS)]
+    made = [MqttConnector("127.0.0.1", bench.far_end.port, backend=backend, on_full="wait") for _ in range(100)]
 
     async def each(method: str) -> None:
         await asyncio.gather(*(getattr(connector, method)() for connector in made))
@@ -34,7 +64,7 @@ def connectors(backend: str, bench: Bench) -> Iterator[list[MqttConnector]]:
     bench.runner.run(each("disconnect"))
 
 
-def test_connectors(connectors: list[MqttConnector], backend: str, bench: Bench) -> None:
+def test_in_turn(connectors: list[MqttConnector], backend: str, bench: Bench) -> None:
     count = {"native": 300_000, "python": 12_000}[backend]
 
     async def publish_all() -> None:
@@ -47,20 +77,32 @@ def test_connectors(connectors: list[MqttConnector], backend: str, bench: Bench)
         assert sum(await asyncio.gather(*(connector.flush(30) for connector in connectors))) == 0
         await bench.far_end.arrived(count)
 
-    bench.run(f"{backend}, {_CONNECTORS} connectors", publish_all, events=count, floors=bench.floors.publishing)
+    bench.rate(backend, publish_all, events=count, case=f"{len(connectors)} connectors in turn")
 
 
-def test_threads(connector: MqttConnector, backend: str, bench: Bench) -> None:
+@pytest.mark.parametrize("threads", [1, _THREADS])
+def test_threads(connector: MqttConnector, backend: str, bench: Bench, threads: int) -> None:
     count = {"native": 300_000, "python": 12_000}[backend]
+    _from_threads(connector, backend, bench, list(bench.events(count)), threads)
 
-    def publish_share(_: int) -> None:
-        publish_each(connector.publish_nowait, bench.events(count // _THREADS))
 
-    async def publish_all() -> None:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            loop = asyncio.get_running_loop()
-            await asyncio.gather(*(loop.run_in_executor(pool, publish_share, n) for n in range(_THREADS)))
-        assert await connector.flush(30) == 0
-        await bench.far_end.arrived(count)
+@pytest.mark.full
+@pytest.mark.parametrize("threads", [1, _THREADS])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("backend", ["native"], indirect=True)
+def test_threads_by_size(connector: MqttConnector, backend: str, bench: Bench, size: str, threads: int) -> None:
+    events = sized(SIZES[size], min(80_000_000 // SIZES[size], 60_000))
+    _from_threads(connector, backend, bench, events, threads, f", {size}")
 
-    bench.run(f"{backend}, {_THREADS} threads", publish_all, events=count, floors=bench.floors.publishing)
+
+def _from_threads(
+    connector: MqttConnector, backend: str, bench: Bench, events: Sequence[Event], threads: int, of: str = ""
+) -> None:
+    shares = [events[number::threads] for number in range(threads)]
+
+    def publish_all() -> None:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(partial(publish_each, connector.publish_nowait), shares))
+        bench.far_end.wait(len(events))
+
+    bench.rate(backend, publish_all, events=len(events), case=f"{threads} {'threads' if threads > 1 else 'thread'}{of}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from importlib import import_module, metadata
@@ -12,10 +13,13 @@ import orjson
 import pytest
 
 from .bench import Bench
+from .brokers import Running
 from .peers import PEERS, Encode, Peer
 from .receiving import Counting
-from .report import REPORT
 from .test_encode import stdlib
+from .test_import import import_of
+from .test_receive import at_each_qos
+from .test_round_trip import TRIPS, round_trips
 
 pytestmark = [
     pytest.mark.peers,
@@ -25,8 +29,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-_MODULES = {"mqttium": "mqttium", "gmqtt": "gmqtt", "aiomqtt": "aiomqtt", "paho-mqtt": "paho", "awscrt": "awscrt"}
-_QOS0_EVENTS = {"aiomqtt": 10_000, "awscrt": 20_000, "paho-mqtt": 20_000, "rumqttc loop": 300_000}
+_MODULES = {
+    "mqttium": "mqttium.api",
+    "gmqtt": "gmqtt",
+    "aiomqtt": "aiomqtt",
+    "paho-mqtt": "paho.mqtt.client",
+    "awscrt": "awscrt.mqtt5",
+}
+_QOS0_EVENTS = {"aiomqtt": 10_000, "mqttium": 40_000, "gmqtt": 40_000, "rumqttc loop": 300_000}
 _QOS1_EVENTS = {"aiomqtt": 5_000, "paho-mqtt": 10_000, "rumqttc loop": 100_000}
 
 # Most leave JSON to the caller: measured with the standard library, the fastest also with orjson.
@@ -48,19 +58,18 @@ class _Arrivals:
 
 
 @pytest.fixture
-def make_peer(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Any]:
+def make_peer(bench: Bench) -> Iterator[Any]:
     """Connects a peer; one that is not installed is a line of the summary."""
     made: list[Peer] = []
 
-    def make(name: str, encode: Encode, received: Any) -> Peer:
+    def make(name: str, encode: Encode, received: Any, port: int = bench.far_end.port) -> Peer:
         try:
             if name in _MODULES:
                 import_module(_MODULES[name])
             peer = PEERS[name](encode)
-            bench.runner.run(peer.connect(bench.far_end.port, received))
+            bench.runner.run(peer.connect(port, received))
         except (ImportError, FileNotFoundError) as error:
-            request.config.stash[REPORT].absent[name] = str(error)
-            pytest.skip(str(error))
+            bench.absent(name, error)
         made.append(peer)
         return peer
 
@@ -69,44 +78,67 @@ def make_peer(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Any]:
         bench.runner.run(peer.close())
 
 
-def _publish(bench: Bench, peer: Peer, name: str, label: str, count: int, qos: int) -> None:
-    async def publish_all() -> None:
-        await peer.publish(bench.events(count), qos)
-        await bench.far_end.arrived(count)
-
-    bench.run(label, publish_all, events=count, floors=bench.floors.publishing, note=lambda: _version(name))
-
-
 def _version(name: str) -> str:
     return metadata.version(name) if name in _MODULES else "0.25.1"
 
 
-@pytest.mark.benchmark(group="publish_nowait")
+@pytest.mark.parametrize(
+    ("qos", "counts"),
+    [
+        pytest.param(0, _QOS0_EVENTS, id="qos0", marks=pytest.mark.benchmark(group="publish_nowait")),
+        pytest.param(1, _QOS1_EVENTS, id="qos1", marks=pytest.mark.benchmark(group="qos1_acked")),
+    ],
+)
 @pytest.mark.parametrize(("name", "codec"), [*_WAYS, ("rumqttc loop", "ours")], ids=[*_IDS, "rumqttc loop"])
-def test_publish(make_peer: Any, bench: Bench, name: str, codec: str) -> None:
+def test_publish(make_peer: Any, bench: Bench, name: str, codec: str, qos: int, counts: dict[str, int]) -> None:
+    count = counts.get(name, 20_000)
     peer = make_peer(name, _ENCODERS.get(codec), lambda payload: None)
-    _publish(bench, peer, name, f"{name} + {codec}", _QOS0_EVENTS.get(name, 40_000), qos=0)
+
+    async def publish_all() -> None:
+        await peer.publish(bench.events(count), qos)
+        await bench.far_end.arrived(count)
+
+    floors = bench.floors.publishing(bench.all_events)
+    bench.rate(f"{name} + {codec}", publish_all, events=count, floors=floors, note=lambda: _version(name))
 
 
-@pytest.mark.benchmark(group="QoS 1 acknowledged")
-@pytest.mark.parametrize(("name", "codec"), [*_WAYS, ("rumqttc loop", "ours")], ids=[*_IDS, "rumqttc loop"])
-def test_publish_qos1(make_peer: Any, bench: Bench, name: str, codec: str) -> None:
-    peer = make_peer(name, _ENCODERS.get(codec), lambda payload: None)
-    _publish(bench, peer, name, f"{name} + {codec}", _QOS1_EVENTS.get(name, 20_000), qos=1)
-
-
-@pytest.mark.benchmark(group="receive")
+@at_each_qos
 @pytest.mark.parametrize(("name", "codec"), _WAYS, ids=_IDS)
-def test_receive(make_peer: Any, bench: Bench, recorded: Path, name: str, codec: str) -> None:
+def test_receive(
+    make_peer: Any, bench: Bench, payloads: list[bytes], payload_file: Path, name: str, codec: str, qos: int
+) -> None:
     count = 20_000
     arrivals = _Arrivals(_DECODERS[codec])
     peer = make_peer(name, None, arrivals)
-    bench.runner.run(peer.subscribe())
+    bench.runner.run(peer.subscribe(qos))
 
     async def receive_all() -> None:
         arrivals.counting.expect(count)
-        bench.far_end.send(count, 0, recorded)
+        bench.far_end.send(count, qos, payload_file)
         await arrivals.counting.wait()
 
-    floors = {"orjson.loads": bench.floors.loads}
-    bench.run(f"{name} + {codec}, QoS 0", receive_all, events=count, floors=floors, note=lambda: _version(name))
+    floors = {"orjson.loads": bench.floors.loads(payloads)}
+    bench.rate(f"{name} + {codec}", receive_all, events=count, floors=floors, note=lambda: _version(name))
+
+
+@pytest.mark.benchmark(group="round_trip")
+@pytest.mark.parametrize("name", _MODULES)
+def test_round_trip(make_peer: Any, bench: Bench, broker: Running, name: str) -> None:
+    """One event at a time, at QoS 0."""
+    if name == "awscrt" and broker.name != "mosquitto":
+        bench.absent(f"{name}, {broker.name}", "the one speaks MQTT 5 alone, the other 3.1.1")
+    arrived = asyncio.Event()
+    loop = bench.runner.get_loop()
+    peer = make_peer(name, orjson.dumps, lambda payload: loop.call_soon_threadsafe(arrived.set), broker.port)
+    bench.runner.run(peer.subscribe(0))
+
+    async def trips() -> dict[str, float]:
+        return await round_trips(lambda event: peer.publish(iter([event]), 0), arrived, bench.events(TRIPS))
+
+    bench.figures(name, trips, case=f"QoS 0, {broker.name}", note=lambda: _version(name))
+
+
+@pytest.mark.benchmark(group="import")
+@pytest.mark.parametrize("name", _MODULES)
+def test_import(bench: Bench, name: str) -> None:
+    import_of(_MODULES[name], name, bench)

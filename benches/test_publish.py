@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 
+import orjson
 import pytest
 
 from cascade.connectors.mqtt import MqttConnector
 
 from .bench import Bench
-from .events import TOPIC
+from .brokers import Running
+from .calls import beside_dumps
+from .events import SIZES, TOPIC, Event, sized
+from .floors import seconds
+from .otherend import OtherEnd
 from .publishing import publish_each
+
+_COUNTS = {"native": 300_000, "python": 12_000}
 
 
 @pytest.mark.benchmark(group="publish_nowait")
 def test_publish_nowait(connector: MqttConnector, backend: str, bench: Bench) -> None:
-    count = {"native": 300_000, "python": 12_000}[backend]
-    in_calls: list[float] = []
+    count = _COUNTS[backend]
 
     async def publish_all() -> None:
-        start = time.perf_counter()
         publish_each(connector.publish_nowait, bench.events(count))
-        in_calls.append(time.perf_counter() - start)
         assert await connector.flush(30) == 0
         await bench.far_end.arrived(count)
 
-    bench.run(
+    def in_calls(events: Sequence[Event]) -> float:
+        return seconds(lambda: publish_each(connector.publish_nowait, events))
+
+    bench.rate(
         backend,
         publish_all,
         events=count,
-        floors=bench.floors.publishing,
-        note=lambda: f"{min(in_calls) / count * 1e6:.2f} us in the call",
+        floors=bench.floors.publishing(bench.all_events),
+        figures=lambda _: {"call x dumps": _call_ratio(bench, connector, backend, in_calls)},
     )
 
 
-@pytest.mark.benchmark(group="await publish")
+@pytest.mark.benchmark(group="await_publish")
 def test_await_publish(connector: MqttConnector, backend: str, bench: Bench) -> None:
-    count = {"native": 300_000, "python": 12_000}[backend]
+    count = _COUNTS[backend]
 
     async def publish_all() -> None:
         for event in bench.events(count):
@@ -44,19 +53,71 @@ def test_await_publish(connector: MqttConnector, backend: str, bench: Bench) -> 
         assert await connector.flush(30) == 0
         await bench.far_end.arrived(count)
 
-    bench.run(backend, publish_all, events=count, floors=bench.floors.publishing)
+    async def awaited(events: Sequence[Event]) -> float:
+        start = time.perf_counter()
+        for event in events:
+            await connector.publish(TOPIC, event)
+        return time.perf_counter() - start
+
+    bench.rate(
+        backend,
+        publish_all,
+        events=count,
+        floors=bench.floors.publishing(bench.all_events),
+        figures=lambda _: {
+            "call x dumps": _call_ratio(bench, connector, backend, lambda events: bench.runner.run(awaited(events)))
+        },
+    )
 
 
-@pytest.mark.benchmark(group="QoS 1 acknowledged")
-def test_qos1_acknowledged(connector: MqttConnector, backend: str, bench: Bench) -> None:
-    count = {"native": 200_000, "python": 8_000}[backend]
+@pytest.mark.benchmark(group="publish_nowait")
+@pytest.mark.parametrize(
+    "ascii_only", [pytest.param(True, id="ascii"), pytest.param(False, id="utf8", marks=pytest.mark.full)]
+)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("backend", ["native"], indirect=True)
+def test_sizes(connector: MqttConnector, backend: str, bench: Bench, size: str, ascii_only: bool) -> None:
+    count = min(80_000_000 // SIZES[size], 60_000)
+    make = partial(sized, SIZES[size], count, ascii_only=ascii_only)
+    made: list[list[Event]] = [make()]
+    encoded = [*map(orjson.dumps, made[0])]
+    each_bytes = sum(map(len, encoded)) / count
 
-    async def publish_all() -> None:
-        before = connector.stats().acknowledged
-        for event in bench.events(count):
-            await connector.publish(TOPIC, event, qos=1)
-        assert await connector.flush(30) == 0
-        assert connector.stats().acknowledged - before == count
-        assert bench.far_end.counts().publishes == count
+    def publish_all() -> None:
+        publish_each(connector.publish_nowait, made[0])
+        bench.far_end.wait(count)
 
-    bench.run(backend, publish_all, events=count, floors=bench.floors.publishing)
+    bench.rate(
+        backend,
+        publish_all,
+        events=count,
+        case=size if ascii_only else f"{size}, not ASCII",
+        setup=lambda: made.__setitem__(0, make()),
+        floors={"orjson.dumps": bench.floors.dumps(make), "raw socket": bench.floors.wire(encoded)},
+        figures=lambda rate: {"MB/s": rate * each_bytes / 1e6},
+    )
+
+
+@pytest.mark.benchmark(group="publish_nowait")
+def test_through_a_broker(connect: Callable[..., MqttConnector], backend: str, bench: Bench, broker: Running) -> None:
+    count = {"native": 40_000, "python": 8_000}[backend]
+    connector = connect(broker.port)
+    with OtherEnd("subscribe", broker.port, qos=0) as other:
+
+        def publish_all() -> None:
+            before = other.shared.arrived
+            other.publish_to(partial(connector.publish_nowait, TOPIC), bench.events(count))
+            other.wait(before + count)
+
+        bench.rate(backend, publish_all, events=count, rounds=2, case=f"through {broker.name}")
+
+
+def _call_ratio(
+    bench: Bench, connector: MqttConnector, backend: str, publish_all: Callable[[Sequence[Event]], float]
+) -> float:
+    events = bench.all_events if backend == "native" else bench.all_events[:20_000]
+    return beside_dumps(publish_all, events, lambda: bench.runner.run(_flushed(connector)))
+
+
+async def _flushed(connector: MqttConnector) -> None:
+    assert await connector.flush(30) == 0

@@ -63,7 +63,7 @@ async def test_who_does_not_ask_sees_none(connected, broker, prefix):
     """An exact filter does not match a batch, and # gets it as it is."""
     exact: list[Any] = []
     everything: list[Any] = []
-    connector = await connected(broker, batch=BatchOptions())
+    connector = await connected(broker, batch=BatchOptions(max_events=3, linger=30))
     await connector.subscribe(f"{prefix}/a", lambda topic, payload: exact.append(payload))
     await connector.subscribe(f"{prefix}/b/#", lambda topic, payload: everything.append((topic, payload)))
     for name in "ab":
@@ -266,7 +266,7 @@ async def test_mqtt_5_says_what_it_is(connected, mosquitto_broker, prefix, compr
     import paho.mqtt.client as paho
 
     seen: list[Any] = []
-    options = {"max_events": 200, "compression": compression}
+    options = {"max_events": 200, "linger": 30.0, "compression": compression}
     connector = await connected(mosquitto_broker, protocol="5", batch=BatchOptions(**options))
     observer = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     observer.on_message = lambda _client, _data, message: seen.append(message)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ import wire
 from batched import MAGIC, array, events
 from cascade.connectors.mqtt import BatchOptions, ConfirmationError, MqttConnector, TelemetryPublisher
 from fake_peer import FakePeer
-from waiting import eventually
+from waiting import eventually, eventually_blocking
 
 # Closed by other things than time, unless a test is about it.
 PATIENT = 30.0
@@ -75,7 +77,7 @@ def test_a_wrong_variable_is_named(monkeypatch, text):
 @pytest.mark.parametrize("backend", ["python"])
 def test_compression_without_the_extra_is_said_at_once(monkeypatch, backend):
     for name in ("compression.zstd", "backports.zstd"):
-        monkeypatch.setitem(__import__("sys").modules, name, None)
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ValueError, match=r"batch\.compression='zstd'.*cascade-connector-mqtt\[zstd\]"):
         MqttConnector("127.0.0.1", backend=backend, batch=BatchOptions(compression="zstd"))
     MqttConnector("127.0.0.1", backend=backend, batch=BatchOptions())
@@ -96,14 +98,14 @@ async def test_a_batch_is_the_array_of_what_would_have_been_sent(connected, peer
     assert packet.payload == f"[{joined}]".encode()
 
 
-async def test_it_is_closed_by_count_by_bytes_and_by_time(connected, peer):
-    connector = await connected(peer, batch=BatchOptions(max_events=3, max_bytes=20, linger=0.05))
+async def test_it_is_closed_by_count_and_by_bytes(connected, peer):
+    connector = await connected(peer, batch=batch(max_events=3, max_bytes=20))
     for payload in (1, 2, 3, 4, "x"):
         connector.publish_nowait("a", payload, qos=1)
     # With two brackets and a comma, 9 and 9 digits are 21 bytes, 9 and 8 are 20.
     for payload in (123_456_789, 223_456_789, 12_345_678, 22_345_678, 10**40, 5, 6):
         connector.publish_nowait("a", payload, qos=1)
-    await eventually(lambda: connector.stats().acknowledged == 12)
+    assert await connector.flush(20) == 0
     assert [packet.payload for packet in peer.published()] == [
         b"[1,2,3]",
         b"[4]",
@@ -113,6 +115,20 @@ async def test_it_is_closed_by_count_by_bytes_and_by_time(connected, peer):
         b"[22345678]",
         b"[%d]" % 10**40,
         b"[5,6]",
+    ]
+
+
+@pytest.mark.parametrize("linger", [0, 0.02])
+async def test_it_is_closed_by_time(connected, peer, linger):
+    connector = await connected(peer, batch=BatchOptions(linger=linger))
+    for number in range(3):
+        for qos in (0, 1):
+            connector.publish_nowait("a", number, qos=qos)
+        await eventually(
+            lambda number=number: connector.stats().acknowledged == connector.stats().written == number + 1
+        )
+    assert sorted((packet.qos, packet.payload) for packet in peer.published()) == [
+        (qos, b"[%d]" % number) for qos in (0, 1) for number in range(3)
     ]
 
 
@@ -176,10 +192,9 @@ async def test_what_the_connector_says_of_itself_goes_alone(connected, peer):
     """Presence is retained; heartbeats have readers of their own."""
     await connected(peer, presence=True, heartbeat=0.02, source_id="me", batch=batch())
     await eventually(lambda: len(peer.published()) >= 3)
-    topics = [packet.topic for packet in peer.published()]
-    assert topics[0] == "cascade/status/me"
-    assert set(topics[1:]) == {"cascade/stats/me"}
-    assert json.loads(peer.published()[1].payload)["source"] == "me"
+    said = {packet.topic: packet.payload for packet in peer.published()}
+    assert said.keys() == {"cascade/status/me", "cascade/stats/me"}
+    assert json.loads(said["cascade/stats/me"])["source"] == "me"
 
 
 async def test_disconnect_does_not_wait_for_more(connected, peer):
@@ -190,6 +205,43 @@ async def test_disconnect_does_not_wait_for_more(connected, peer):
     stats = accounts.check(connector.stats())
     assert (stats.written, stats.acknowledged) == (1, 1)
     await eventually(lambda: sorted(packet.payload for packet in peer.published()) == [b"[0]", b"[1]"])
+
+
+EXITS = """
+import asyncio
+from cascade.connectors.mqtt import BatchOptions, MqttConnector
+
+async def main():
+    connector = MqttConnector("127.0.0.1", {port}, backend={backend!r}, batch=BatchOptions(linger=60))
+    await connector.connect()
+    for qos in (0, 1):
+        connector.publish_nowait("a", qos, qos=qos)
+
+asyncio.run(main())
+"""
+
+
+def test_an_exit_sends_what_is_open(backend, peer):
+    subprocess.run([sys.executable, "-c", EXITS.format(port=peer.port, backend=backend)], check=True, timeout=60)
+    eventually_blocking(lambda: sorted(packet.payload for packet in peer.published()) == [b"[0]", b"[1]"])
+
+
+async def test_four_threads_fill_the_same_batches(connected, peer):
+    connector = await connected(peer, on_full="wait", batch=BatchOptions(max_events=30, linger=0.001))
+
+    def publish(thread: int) -> None:
+        for number in range(1_000):
+            assert connector.publish_nowait("a", [thread, number], qos=number % 2)
+
+    await asyncio.gather(*(asyncio.to_thread(publish, thread) for thread in range(4)))
+    assert await connector.flush(30) == 0
+    stats = accounts.check(connector.stats())
+    assert (stats.written, stats.acknowledged) == (2_000, 2_000)
+    await eventually(lambda: len(events(peer.published())) == 4_000)
+    for qos in (0, 1):
+        found = [tuple(event.payload) for event in events(peer.published(qos=qos))]
+        for thread in range(4):
+            assert [number for of, number in found if of == thread] == list(range(qos, 1_000, 2))
 
 
 # --- compression
@@ -252,8 +304,9 @@ async def offline(new_connector, peer) -> Any:
 
 
 def answered(peer: FakePeer) -> None:
-    peer.connack = b"\x00\x00"
+    # In this order: a connection that is made in between goes on for its time-out, and is not cut when it has sent.
     peer.cut()
+    peer.connack = b"\x00\x00"
 
 
 async def test_the_oldest_batch_gives_way_whole(offline, peer):
@@ -387,7 +440,13 @@ def test_the_account_holds_for_each_event(backend, before, after, limits, cap, o
     with FakePeer() as peer:
         peer.connack = b""
         connector = MqttConnector(
-            peer.host, peer.port, backend=backend, first_connect="background", reconnect_max_delay=0.1, **options
+            peer.host,
+            peer.port,
+            backend=backend,
+            first_connect="background",
+            connect_timeout=0.2,
+            reconnect_max_delay=0.1,
+            **options,
         )
         connector.open(timeout=0)
         accepted: list[tuple[str, int, int]] = []

@@ -82,8 +82,8 @@ async def test_a_fleet_is_paused_limited_and_resumed(run, worker, scope):
     resumed = answer(await run("resume", scope, *wait))
     assert (resumed["lifted"], resumed["confirmed_by"]) == (["pause"], [worker.name])
     assert worker.may_start()
-    changed = answer(await run("limit", scope, "--concurrency", "off", "--rate", "5/s", *wait))
-    assert (changed["lifted"], list(changed["set"])) == (["concurrency"], ["rate_limit"])
+    lifted = answer(await run("limit", scope, "--concurrency", "off", *wait))
+    assert (lifted["lifted"], lifted["confirmed_by"]) == (["concurrency"], [worker.name])
     assert worker.obeys().keys() == {"rate_limit", "capacity"}
     answer(await run("resume", scope, "--all", *wait))
     assert not worker.obeys()
@@ -95,7 +95,10 @@ async def test_it_says_what_is_meant_in_words(run, worker, scope, prefix):
         f"paused: tasks whose name matches {prefix}*, for 90s",
         f"confirmed by {worker.name}",
     ]
-    await run("limit", scope, "--rate", "30/m", "--concurrency", "1")
+    done = await run("limit", scope, "--rate", "30/m", "--concurrency", "1")
+    assert done.stdout == f"limited: tasks whose name matches {prefix}*: concurrency 1; rate 30/m\n"
+    done = await run("limit", scope, "--capacity", "off", "--ttl", "1m")
+    assert done.stdout == f"lifted capacity of {scope}: tasks whose name matches {prefix}*\n"
     await eventually(lambda: len(worker.obeys()) == 3)
     head, *lines = (await run("status")).stdout.splitlines()
     assert head.split() == ["SCOPE", "WHAT", "WHOM", "HOW", "LONG", "OBEYED", "BY"]
@@ -180,6 +183,8 @@ def test_watch_tells_of_constraints_as_they_come_and_go(backend, broker, prefix,
         (["limit", "--concurrency", "few"], "few"),
         (["limit", "--concurrency", "-1"], "limit"),
         (["limit", "--rate", "10/fortnight"], "10/fortnight"),
+        (["limit", "--concurrency", "off", "--rate", "5/s"], "another one lifts"),
+        (["limit", "--rate", "5/s", "--capacity", "gpu=nan"], "gpu"),
         (["limit", "--burst", "5"], "--rate"),
         (["limit", "--rate", "5/s", "--burst", "0.5"], "--burst"),
         (["limit", "--capacity", "gpu"], "gpu"),

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from cascade.connectors.mqtt import MqttConnector, TelemetryPublisher
+from cascade.connectors.mqtt.cli.durations import duration
+from cascade.connectors.mqtt.cli.roster import Roster
 from commands import in_this_process
 from waiting import eventually
 
@@ -127,3 +129,34 @@ def test_with_nobody_announced_it_says_how_to_turn_that_on(backend, peer):
     done = in_this_process("workers", "--listen", "0", "--backend", backend, "--broker", f"{peer.host}:{peer.port}")
     assert (done.returncode, done.stdout) == (0, "")
     assert "CASCADE_MQTT_PRESENCE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        None,
+        "text",
+        7,
+        [],
+        {"status": 1},
+        {"source": 1, "stats": {}},
+        {"source": "s", "stats": {"dropped": [], "rejected": 0}},
+        {"source": "s", "body": "text"},
+        {"constraints": "all"},
+        {"constraints": ["pause", 1, None], "ts": "yesterday"},
+    ],
+)
+def test_what_is_no_message_of_a_worker_makes_none_up(junk):
+    roster = Roster()
+    for note in (roster.note_status, roster.note_applied, roster.note_heartbeat, roster.note_event):
+        note("cascade/x/s", junk)
+    assert not any(
+        worker.presence or worker.events or worker.lost or worker.applied for worker in roster.workers.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"), [("90", 90), ("1.5s", 1.5), ("250ms", 0.25), ("15m", 900), ("2h", 7_200), ("7 d", 604_800)]
+)
+def test_durations_as_they_are_typed(typed, seconds):
+    assert duration(typed, "--ttl") == seconds

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter, defaultdict
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
 import batched
+from cascade.connectors.mqtt.cli.demo.effects import Ask, Effects, Phase
 from cascade.connectors.mqtt.cli.demo.ledger import Ledger
 from cascade.connectors.mqtt.cli.demo.messages import Identity
 from cascade.connectors.mqtt.cli.demo.workflow import library_files, library_root, plan
@@ -185,6 +186,28 @@ def test_the_account_names_what_is_lost_by_publisher_and_seq():
     tally = ledger.close(expected)
     assert tally.lost == {holed: [1, 3, 5]}
     assert (tally.received, tally.duplicates) == (7, 1)
+
+
+@pytest.mark.parametrize(
+    ("ask", "holds"),
+    [
+        (Ask("pause"), False),
+        (Ask("concurrency", 2), True),
+        (Ask("concurrency", 1), False),
+        (Ask("rate_limit", 1), True),  # a token was there, two came
+        (Ask("rate_limit", 0), False),
+        (Ask("resume"), True),
+    ],
+)
+def test_a_constraint_without_its_effect_is_seen(ask, holds):
+    """Two seconds in which one process starts three tasks, two of them at a time, and another one does nothing."""
+    effects = Effects()
+    for second, state in enumerate(["RUNNING", "COMPLETED", "RUNNING", "RUNNING", "COMPLETED", "FAILED", "RUNNING"]):
+        at = datetime.fromtimestamp(100 + second / 2, UTC).isoformat()
+        effects.note({"source": "a", "ts": at, "body": {"type": "TaskStateEvent", "state": state}})
+    (effect,) = effects.of([Phase(ask, 100.0, 102.0)])
+    assert (effect.starts, effect.concurrency_max, effect.starts_per_s_max) == (3, 2, 1.5)
+    assert effect.holds == holds
 
 
 def parses(source: bytes) -> bool:

@@ -136,9 +136,16 @@ def test_what_the_fallback_cannot_keep_names_what_shows_it():
         assert witness in FIELDS or test in names_of_tests(TOP / file), promise
 
 
-@pytest.mark.parametrize("head", ["| failure | what is promised", "| the program | what is promised"])
-def test_each_promise_names_a_test(head):
-    for failure, *_, shown in table((TOP / "docs/reliability.md").read_text("utf-8"), head):
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("reliability", "| failure | what is promised"),
+        ("reliability", "| the program | what is promised"),
+        ("control", "| was | is |"),
+    ],
+)
+def test_each_promise_names_a_test(name, head):
+    for failure, *_, shown in table((TOP / f"docs/{name}.md").read_text("utf-8"), head):
         (witness,) = quoted(shown)
         file, _, test = witness.partition("::")
         assert test in names_of_tests(TOP / file), failure

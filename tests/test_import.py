@@ -11,8 +11,17 @@ UNLOADED = """
 import sys
 import cascade.connectors.mqtt as mqtt
 mqtt.Message, mqtt.TelemetryPublisher
-loaded = [name for name in ("aiomqtt", "paho", "typer", "rich", "iotcore", "backports") if name in sys.modules]
+late = ("aiomqtt", "paho", "typer", "rich", "iotcore", "backports", "cascade.connectors.mqtt.constraints")
+loaded = [name for name in late if name in sys.modules]
 assert not loaded, loaded
+"""
+NOTHING_ELSE = """
+import asyncio, sys
+before = set(sys.modules)
+from cascade.connectors.mqtt import MqttConnector
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+# The future is no module of weight; dataclasses needs copy.
+assert loaded <= {"__future__", "cascade", "copy", "dataclasses"}, loaded
 """
 AGAIN = """
 import asyncio, sys
@@ -50,6 +59,11 @@ assert MqttConnector("127.0.0.1", backend={backend!r}).stats().backend == {backe
 
 def test_importing_it_imports_no_client():
     run(UNLOADED)
+
+
+def test_beyond_asyncio_it_imports_little():
+    """What an import costs a program that may never connect: a few milliseconds."""
+    run(NOTHING_ELSE)
 
 
 def test_it_can_be_removed_and_imported_again_with_a_mocked_client(backend, peer):

@@ -142,6 +142,30 @@ async def test_each_run_and_each_connector_counts_from_0(watched, prefix):
     assert [message.json["seq"] for message in observer.seen] == [0, 0, 0]
 
 
+async def test_a_publisher_of_another_run_is_the_same_in_all_else(watched, prefix):
+    class Counting(TelemetryPublisher):
+        states: tuple[str, ...] = ()
+
+        def task_state(self, task_id: str, task_name: str, state: str, **more: Any) -> bool:
+            self.states += (state,)
+            return super().task_state(task_id, task_name, state, **more)
+
+    connector, observer = await watched()
+    one = Counting(connector, run_id="r1", org_id=prefix, project_id="p", source_id="s", qos=1, redact=lambda text: "?")
+    other = one.for_run("r2")
+    assert one.for_run("r1") is one
+    for telemetry in (one, other, other):
+        telemetry.task_state("t", "t", "FAILED", error="secret")
+    assert (one.states, other.states) == (("FAILED",), ("FAILED", "FAILED"))
+    await eventually(lambda: len(observer.seen) == 3)
+    assert [seen.topic for seen in observer.seen] == [
+        f"cascade/telemetry/{prefix}/p/{run}/events" for run in ("r1", "r2", "r2")
+    ]
+    for seen, (run, seq) in zip(observer.seen, (("r1", 0), ("r2", 0), ("r2", 1)), strict=True):
+        assert (seen.json["run_id"], seen.json["seq"], seen.json["source"]) == (run, seq, "s")
+        assert (seen.json["body"]["error"], seen.qos) == ("?", 1)
+
+
 async def test_the_epoch_outlives_a_reconnect(new_connector, broker):
     connector = new_connector(broker)
     epoch = connector.epoch

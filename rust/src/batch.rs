@@ -51,3 +51,30 @@ impl Batch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn vectors() {
+        let vectors: Value = serde_json::from_str(include_str!("../../tests/vectors/batches.json")).unwrap();
+        let mut batch = Batch::default();
+        for vector in vectors["batches"].as_array().unwrap() {
+            let payload: Vec<u8> = match vector["hex"].as_str() {
+                Some(hex) => {
+                    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+                }
+                None => vector["text"].as_str().unwrap().into(),
+            };
+            let read = batch.read(&payload, 16 << 20).map_err(|reason| InboxDrop::NAMES[reason as usize]);
+            assert_eq!(read.err(), vector["refused"].as_str(), "{}", vector["name"]);
+            if let Some(events) = vector["events"].as_array() {
+                let events: Vec<&[u8]> = events.iter().map(|event| event.as_str().unwrap().as_bytes()).collect();
+                assert_eq!(batch.elements(&payload).collect::<Vec<_>>(), events, "{}", vector["name"]);
+            }
+        }
+    }
+}

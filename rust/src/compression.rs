@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 
-use zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge as WINDOW_TOO_LARGE;
 use zstd_safe::{
     CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, compress_bound, get_frame_content_size,
 };
@@ -12,6 +11,9 @@ use crate::core::InboxDrop;
 /// How a frame begins (RFC 8878 section 3.1.1).
 pub const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 const LEVEL: i32 = 1;
+/// Every decoder should support windows of 8 MiB (RFC 8878 section 3.1.1.1.2); libzstd supports no larger than 2 GiB.
+const LEAST_WINDOW_LOG: u32 = 23;
+const MOST_WINDOW_LOG: u32 = 31;
 /// A context that may have grown for more than this is not kept, in bytes.
 const KEPT_BYTES: usize = 1024 * 1024;
 
@@ -69,11 +71,8 @@ fn inflate_with(
     most: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), InboxDrop> {
-    let refused = |code: usize| match code.wrapping_neg() == WINDOW_TOO_LARGE as usize {
-        true => InboxDrop::TooLarge,
-        false => InboxDrop::NotZstd,
-    };
-    let window_log = most.max(1024).next_power_of_two().ilog2().min(27);
+    let refused = |_| InboxDrop::NotZstd;
+    let window_log = most.next_power_of_two().ilog2().clamp(LEAST_WINDOW_LOG, MOST_WINDOW_LOG);
     context.reset(ResetDirective::SessionOnly).map_err(refused)?;
     context.set_parameter(DParameter::WindowLogMax(window_log)).map_err(refused)?;
     let mut input = InBuffer::around(packed);

@@ -174,7 +174,7 @@ impl Core {
         self.offer_by(|outbox| outbox.offer_event(event, clock::now_ms()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn offer_by(&self, offer: impl FnOnce(&mut Outbox) -> Result<(u32, bool), Rejection>) -> Result<u32, Rejection> {
         let (offered, news, crowded_out) = {
             let mut outbox = self.outbox.lock();
@@ -289,7 +289,11 @@ impl Core {
     }
 
     pub fn count_inbox_drop(&self, reason: InboxDrop) {
-        self.inbox_dropped[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.count_inbox_drops(reason, 1);
+    }
+
+    pub fn count_inbox_drops(&self, reason: InboxDrop, count: usize) {
+        self.inbox_dropped[reason as usize].fetch_add(count as u64, Ordering::Relaxed);
     }
 
     pub fn inbox_dropped(&self) -> impl Iterator<Item = (&'static str, u64)> {

@@ -12,16 +12,12 @@ use crate::wake::Bell;
 const HEADER: usize = 9;
 /// In the place of a topic's length: the topic of the message before, which is not there a second time.
 const AS_BEFORE: u32 = u32::MAX;
-/// A flag of messages that came in one with the message before.
-const CONTINUED: u8 = 0x80;
 
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
     /// Where the last topic lies.
     topic: Range<usize>,
-    /// Messages since the queue was made.
-    messages: u64,
     given: Amount,
     /// What the consumer had read when that was last looked at: it has read as much, or more.
     read: Amount,
@@ -31,11 +27,11 @@ struct Queue {
     full: bool,
 }
 
-/// Packets that brought messages, and their bytes, since the queue was made; a batch is one.
+/// Messages, those of batches one by one, and their bytes since the queue was made.
 #[derive(Clone, Copy, Default)]
 struct Amount {
     bytes: u64,
-    packets: u64,
+    messages: u64,
 }
 
 /// What the consumer alone writes, for each message: where the driver does not look each time, and shares no cache line.
@@ -43,7 +39,6 @@ struct Amount {
 #[repr(align(128))]
 struct Read {
     bytes: AtomicU64,
-    packets: AtomicU64,
     messages: AtomicU64,
 }
 
@@ -91,7 +86,8 @@ impl Inbox {
     /// Whether a message of this size has to wait. An empty queue takes any one message.
     pub fn is_full(&self, size: usize) -> bool {
         let mut queue = self.queue.lock();
-        let is_full = |(bytes, packets)| packets > 0 && (bytes + size > self.max_bytes || packets >= self.max_messages);
+        let is_full =
+            |(bytes, messages)| messages > 0 && (bytes + size > self.max_bytes || messages >= self.max_messages);
         // Mostly there is room even if nothing has been read since it was last looked.
         queue.full = is_full(queue.held()) && is_full(self.held(&mut queue));
         queue.full
@@ -100,15 +96,15 @@ impl Inbox {
     /// Whether at most half of what is allowed is left; if not, the driver waits for that.
     pub fn has_drained(&self) -> bool {
         let mut queue = self.queue.lock();
-        let (bytes, packets) = self.held(&mut queue);
-        queue.full = bytes > self.max_bytes / 2 || packets > self.max_messages / 2;
+        let (bytes, messages) = self.held(&mut queue);
+        queue.full = bytes > self.max_bytes / 2 || messages > self.max_messages / 2;
         !queue.full
     }
 
-    /// Bytes and packets not yet read.
+    /// Bytes and messages not yet read.
     fn held(&self, queue: &mut Queue) -> (usize, usize) {
-        let Read { bytes, packets, .. } = &self.read;
-        queue.read = Amount { bytes: bytes.load(Ordering::Relaxed), packets: packets.load(Ordering::Relaxed) };
+        let Read { bytes, messages } = &self.read;
+        queue.read = Amount { bytes: bytes.load(Ordering::Relaxed), messages: messages.load(Ordering::Relaxed) };
         queue.held()
     }
 
@@ -129,12 +125,7 @@ impl Inbox {
         }
         let wake = {
             let mut queue = self.queue.lock();
-            let mut flags = flags;
-            for payload in payloads {
-                queue.append(topic, payload, flags);
-                flags |= CONTINUED;
-            }
-            queue.given.packets += 1;
+            payloads.for_each(|payload| queue.append(topic, payload, flags));
             std::mem::take(&mut queue.armed)
         };
         if wake {
@@ -149,11 +140,10 @@ impl Inbox {
             return None;
         }
         let Batch { bytes, position, topic } = batch;
-        let (header, rest) = bytes[*position..].split_first_chunk::<HEADER>()?;
-        let [size @ .., flags] = *header;
-        let size = u64::from_le_bytes(size);
-        let (topic_size, payload) = (size as u32, (size >> 32) as usize);
-        let mut rest = rest;
+        let (header, mut rest) = bytes[*position..].split_first_chunk::<HEADER>()?;
+        let [sizes @ .., flags] = *header;
+        let sizes = u64::from_le_bytes(sizes);
+        let (topic_size, payload) = (sizes as u32, (sizes >> 32) as usize);
         if topic_size != AS_BEFORE {
             let (fresh, payload) = rest.split_at(topic_size as usize);
             topic.clear();
@@ -162,18 +152,9 @@ impl Inbox {
         }
         let payload = &rest[..payload];
         let end = bytes.len() - rest.len() + payload.len();
-        self.note_read((end - *position) as u64, u64::from(flags & CONTINUED == 0));
+        self.read.note((end - *position) as u64);
         *position = end;
-        Some(read(Message { topic, payload, flags: flags & !CONTINUED }))
-    }
-
-    fn note_read(&self, size: u64, begun: u64) {
-        let Read { bytes, packets, messages } = &self.read;
-        // Nobody else writes them.
-        let add = |count: &AtomicU64, more| count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
-        add(bytes, size);
-        add(packets, begun);
-        add(messages, 1);
+        Some(read(Message { topic, payload, flags }))
     }
 
     /// Wake the consumer, who stopped before it found nothing.
@@ -206,7 +187,7 @@ impl Inbox {
 
     /// Messages handed to this queue since it was made.
     pub fn given(&self) -> u64 {
-        self.queue.lock().messages
+        self.queue.lock().given.messages
     }
 
     /// Messages that its consumer has read: what shows that it makes progress.
@@ -215,10 +196,19 @@ impl Inbox {
     }
 }
 
+impl Read {
+    fn note(&self, bytes: u64) {
+        // Nobody else writes them.
+        let add = |to: &AtomicU64, count| to.store(to.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+        add(&self.bytes, bytes);
+        add(&self.messages, 1);
+    }
+}
+
 impl Queue {
-    /// Bytes and packets not yet read, as far as is known.
+    /// Bytes and messages not yet read, as far as is known.
     fn held(&self) -> (usize, usize) {
-        ((self.given.bytes - self.read.bytes) as usize, (self.given.packets - self.read.packets) as usize)
+        ((self.given.bytes - self.read.bytes) as usize, (self.given.messages - self.read.messages) as usize)
     }
 
     fn append(&mut self, topic: &str, payload: &[u8], flags: u8) {
@@ -234,7 +224,7 @@ impl Queue {
             self.bytes.extend_from_slice(topic.as_bytes());
         }
         self.bytes.extend_from_slice(payload);
-        self.messages += 1;
+        self.given.messages += 1;
         self.given.bytes += (self.bytes.len() - start) as u64;
     }
 }

@@ -54,6 +54,8 @@ pub struct Reader {
     targets: Vec<u32>,
     /// The message as a batch, where a target takes it apart.
     batch: Batch,
+    /// Brokers with Nagle's algorithm hold the next batch back until the last one is acknowledged.
+    took_batch: bool,
     /// The message that reading paused at has its targets: asked again, the session would take it for a copy.
     routed: bool,
     acknowledged: Vec<(Ack, u16)>,
@@ -84,7 +86,11 @@ impl Reader {
         self.release(session, inboxes);
         let mut reads = 0;
         loop {
-            if let Some(until_ms) = self.consume(now, core, session, inboxes)? {
+            let paused = self.consume(now, core, session, inboxes)?;
+            if std::mem::take(&mut self.took_batch) {
+                stream.acknowledge_now();
+            }
+            if let Some(until_ms) = paused {
                 return Ok(Reading::Paused { until_ms });
             }
             if reads == TURN_READS {
@@ -211,25 +217,24 @@ impl Reader {
             // Where all had room a moment ago they still have: nobody else fills them.
             let is_full = |inbox: &Inbox| full.is_some() && inbox.is_full(size);
             let withhold = publish.qos > 0 && inboxes().any(|inbox| is_full(inbox));
-            if withhold && inboxes().any(|inbox| is_full(inbox) && inbox.is_overfull(size)) {
-                core.count_inbox_drop(InboxDrop::Full);
+            let count = |inbox: &Inbox| match inbox.batches && batch_of.is_some() {
+                true => self.batch.elements(publish.payload).len(),
+                false => 1,
+            };
+            if withhold && let Some(inbox) = inboxes().find(|inbox| is_full(inbox) && inbox.is_overfull(size)) {
+                core.count_inbox_drops(InboxDrop::Full, count(inbox));
                 return Err(Ended::InboxFull);
             }
             for inbox in inboxes() {
                 if publish.qos == 0 && is_full(inbox) {
-                    core.count_inbox_drop(InboxDrop::Full);
+                    core.count_inbox_drops(InboxDrop::Full, count(inbox));
                     continue;
                 }
-                let mut count = 1;
                 match batch_of.filter(|_| inbox.batches) {
-                    Some(topic) => {
-                        let events = self.batch.elements(publish.payload);
-                        count = events.len() as u64;
-                        inbox.push_batch(topic, events, flags);
-                    }
+                    Some(topic) => inbox.push_batch(topic, self.batch.elements(publish.payload), flags),
                     None => inbox.push(publish.topic, publish.payload, flags),
                 }
-                core.received.fetch_add(count, Ordering::Relaxed);
+                core.received.fetch_add(count(inbox) as u64, Ordering::Relaxed);
                 if !self.complained.is_empty() {
                     self.complained.remove(&inbox.subscription);
                 }
@@ -243,6 +248,7 @@ impl Reader {
         self.routed = pause.is_some();
         if batch_of.is_some() && !self.routed {
             self.batch.forget();
+            self.took_batch = true;
         }
         Ok(pause)
     }
@@ -262,7 +268,7 @@ impl Reader {
         if !said {
             let why = match reason {
                 InboxDrop::TooDeep => "is nested too deep",
-                InboxDrop::TooLarge => "is over max_inbound_bytes",
+                InboxDrop::TooLarge => "is over max_inbound_bytes, or over 65,535 events",
                 InboxDrop::NotZstd => "is not zstd",
                 _ => "is not a JSON array",
             };
@@ -343,176 +349,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-    use crate::inbox::Batch as Taken;
-
-    /// One connection after another, to a subscription with room for one message.
-    struct Receiver {
-        reader: Reader,
-        session: Session,
-        core: Arc<Core>,
-        inbox: Arc<Inbox>,
-        batch: Taken,
-        now: u64,
-    }
-
-    impl Receiver {
-        fn new(filter: &str) -> Self {
-            let config = Config::for_tests(1);
-            let inbox =
-                Arc::new(Inbox::new(1, false, config.max_inbox_bytes, config.max_inbox_messages, Arc::default()));
-            let mut session = Session::new(config.settings.clone());
-            session.connected(0, false);
-            session.subscribe(0, 1, filter.into(), 0, false);
-            session.control().clear();
-            let reader = Reader::new(Vec::new());
-            Self { reader, session, core: Core::new(config), inbox, batch: Taken::default(), now: 0 }
-        }
-
-        fn publish(&mut self, topic: &str, qos: u8, id: u16, dup: bool) {
-            let start = self.reader.input.len();
-            packet::publish(&mut self.reader.input, topic.as_bytes(), b"x", qos, false);
-            packet::patch(&mut self.reader.input[start..], id, dup);
-        }
-
-        fn consume(&mut self) -> Result<Option<u64>, Ended> {
-            let inboxes = Inboxes::from([(1, Arc::clone(&self.inbox))]);
-            self.reader.release(&mut self.session, &inboxes);
-            self.reader.consume(self.now, &self.core, &mut self.session, &inboxes)
-        }
-
-        /// Read what has come, over as much time as it takes to find a consumer stuck.
-        fn read(&mut self) {
-            while let Some(until) = self.consume().unwrap() {
-                self.now = until;
-            }
-        }
-
-        fn taken(&mut self) -> Vec<String> {
-            std::iter::from_fn(|| self.inbox.next(&mut self.batch, |message| message.topic.to_owned())).collect()
-        }
-
-        /// What went out: first bytes and identifiers.
-        fn answers(&mut self) -> Vec<(u8, u16)> {
-            let control = std::mem::take(self.session.control());
-            control.chunks(4).map(|ack| (ack[0], u16::from_be_bytes([ack[2], ack[3]]))).collect()
-        }
-
-        fn reconnect(&mut self, session_present: bool) {
-            self.session.disconnected();
-            self.session.connected(self.now, session_present);
-            self.session.control().clear();
-            self.reader = Reader::new(Vec::new());
-        }
-    }
-
-    const PUBACK: u8 = 0x40;
-    const PUBREC: u8 = 0x50;
-    const PUBREL: u8 = 0x62;
-    const PUBCOMP: u8 = 0x70;
-
-    #[test]
-    fn a_retained_message_that_waited_for_room_is_no_copy_of_itself() {
-        let mut receiver = Receiver::new("a/#");
-        for topic in [b"a/1", b"a/2", b"a/3"] {
-            packet::publish(&mut receiver.reader.input, topic, b"x", 0, true);
-        }
-        let mut seen = Vec::new();
-        for _ in 0..3 {
-            // Twice: it may be woken before there is room.
-            for _ in 0..2 {
-                receiver.consume().unwrap();
-            }
-            seen.extend(receiver.inbox.next(&mut receiver.batch, |message| message.topic.to_owned()));
-        }
-        assert_eq!(seen, ["a/1", "a/2", "a/3"]);
-    }
-
-    #[test]
-    fn a_repeated_qos_2_message_is_answered_and_not_delivered_again() {
-        let mut receiver = Receiver::new("#");
-        for dup in [false, true, false] {
-            receiver.publish("a", 2, 7, dup);
-            receiver.read();
-        }
-        assert_eq!(receiver.taken(), ["a"]);
-        receiver.reconnect(true);
-        receiver.publish("a", 2, 7, true);
-        receiver.reader.input.extend([PUBREL, 2, 0, 7]);
-        // The identifier is free again, also for a message that nobody subscribed to.
-        receiver.publish("b", 2, 7, false);
-        receiver.read();
-        assert_eq!(receiver.answers(), [(PUBREC, 7), (PUBCOMP, 7), (PUBREC, 7)]);
-        assert_eq!(receiver.taken(), ["b"]);
-        receiver.reconnect(false);
-        receiver.publish("b", 2, 7, true);
-        receiver.read();
-        assert_eq!(receiver.taken(), ["b"], "a new session knows nothing");
-    }
-
-    #[test]
-    fn pubrec_waits_in_order_behind_a_stuck_consumer() {
-        let mut receiver = Receiver::new("#");
-        for (id, qos) in [(1, 2), (2, 1), (3, 2), (3, 2), (4, 2)] {
-            receiver.publish("a", qos, id, false);
-        }
-        receiver.read();
-        assert_eq!(receiver.answers(), [(PUBREC, 1)]);
-        // What is let go of already wants no answer.
-        receiver.reader.input.extend([PUBREL, 2, 0, 4]);
-        receiver.read();
-        assert_eq!(receiver.answers(), [(PUBCOMP, 4)]);
-        assert_eq!(receiver.taken().len(), 4);
-        receiver.read();
-        assert_eq!(receiver.answers(), [(PUBACK, 2), (PUBREC, 3)]);
-    }
-
-    #[test]
-    fn what_was_delivered_while_its_pubrec_was_withheld_is_remembered_over_a_cut() {
-        let mut receiver = Receiver::new("#");
-        for id in 1..=3 {
-            receiver.publish("a", 2, id, false);
-        }
-        receiver.read();
-        receiver.answers();
-        receiver.reconnect(true);
-        for id in 2..=3 {
-            receiver.publish("a", 2, id, true);
-        }
-        receiver.read();
-        assert_eq!(receiver.answers(), [(PUBREC, 2), (PUBREC, 3)]);
-        assert_eq!(receiver.taken().len(), 3);
-    }
-
-    #[test]
-    fn open_deliveries_cost_their_identifiers() {
-        let mut receiver = Receiver::new("nothing");
-        for id in 1..=u16::MAX {
-            receiver.publish("a", 2, id, false);
-        }
-        receiver.read();
-        assert_eq!(receiver.answers().len(), usize::from(u16::MAX));
-        (1..=u16::MAX).for_each(|id| assert!(receiver.session.is_open(id)));
-    }
-
-    #[test]
-    fn pubrec_is_answered_by_pubrel_and_the_wrong_acknowledgement_ends_the_connection() {
-        let mut receiver = Receiver::new("a");
-        receiver.reader.input.extend([PUBREC, 2, 0, 9]);
-        receiver.reader.input.extend([PUBCOMP, 2, 0, 9]);
-        receiver.read();
-        assert_eq!(receiver.answers(), [(PUBREL, 9)], "unknown ones too, so that the broker can finish");
-        let mut outbox = receiver.core.outbox.lock();
-        outbox.open();
-        let message = crate::outbox::Message { topic: b"a", payload: b"", qos: 1, retain: false, priority: false };
-        outbox.offer(&message, false, 0).unwrap();
-        let span = outbox.take_acknowledged().unwrap();
-        outbox.retain(span);
-        drop(outbox);
-        receiver.reader.input.extend([PUBREC, 2, 0, 1]);
-        let Err(Ended::Unexpected(rule)) = receiver.consume() else { panic!("the connection ends") };
-        assert_eq!(rule, "PUBREC of a QoS 1 message (MQTT 3.1.1 section 4.3.2)");
-    }
-}
+mod tests;

@@ -1,9 +1,13 @@
 //! The process's one I/O thread, shared by all connectors.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::Duration;
 use std::{io, process, ptr, thread};
 
 use tokio::runtime::{Builder, Handle};
+
+/// How long the thread that resolved a name waits for another one.
+const HELPER_IDLES: Duration = Duration::from_millis(100);
 
 struct Runtime {
     handle: Handle,
@@ -24,8 +28,9 @@ pub fn handle() -> io::Result<Handle> {
     {
         return Ok(runtime.handle.clone());
     }
-    // One helper thread at most: name resolution blocks.
-    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
+    // One helper thread at most, and only while names are resolved, which blocks.
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_all().max_blocking_threads(1).thread_keep_alive(HELPER_IDLES).build()?;
     let handle = runtime.handle().clone();
     let fresh = Box::into_raw(Box::new(Runtime { handle: handle.clone(), process: process::id() }));
     if CURRENT.compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Relaxed).is_err() {

@@ -3,6 +3,8 @@
 
 mod id_set;
 mod keep_alive;
+mod member;
+mod notice;
 mod requests;
 mod round;
 
@@ -10,6 +12,8 @@ use std::collections::BTreeSet;
 
 pub use id_set::IdSet;
 use keep_alive::KeepAlive;
+use member::{Member, told_by};
+pub use notice::{Notice, Violation};
 use requests::{FIRST_ID, Request, Requests};
 use round::Round;
 
@@ -27,77 +31,6 @@ pub struct Settings {
     pub ack_timeout_ms: u64,
     /// How long to wait for retained messages after SUBACK.
     pub retained_timeout_ms: u64,
-}
-
-/// What the owner of the session is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    Subscribed {
-        subscription: u32,
-        code: u8,
-    },
-    /// The retained messages of a subscription have arrived.
-    Retained {
-        subscription: u32,
-    },
-    Unsubscribed {
-        subscription: u32,
-    },
-    /// The filter of batches beside a subscription's own.
-    BatchesRefused {
-        filter: String,
-    },
-    /// The broker did not answer a SUBSCRIBE.
-    Unanswered {
-        filter: String,
-    },
-}
-
-/// Why the session cannot go on over this connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// No answer to PINGREQ in half a keep-alive.
-    KeepAlive,
-    /// An acknowledgement of nothing that was sent, or with the wrong number of return codes.
-    Unexpected(&'static str),
-}
-
-#[derive(Debug)]
-struct Member {
-    subscription: u32,
-    filter: String,
-    qos: u8,
-    /// Whether it takes batches apart.
-    batches: bool,
-    /// The filter of batches that its own does not match.
-    batch_filter: Option<String>,
-}
-
-impl Member {
-    fn new(subscription: u32, filter: String, qos: u8, batches: bool) -> Self {
-        let has_them = filter.ends_with('#') || filter.ends_with(topic::BATCH);
-        let others = batches && !has_them && filter.len() + topic::BATCH.len() <= topic::MAX_BYTES;
-        let batch_filter = others.then(|| format!("{filter}{}", topic::BATCH));
-        Self { subscription, filter, qos, batches, batch_filter }
-    }
-
-    /// What is subscribed to for it: the filter of batches first, so that who is told of the other has both.
-    fn filters(&self) -> impl Iterator<Item = &str> {
-        self.batch_filter.iter().chain([&self.filter]).map(String::as_str)
-    }
-
-    fn has(&self, filter: &str) -> bool {
-        self.filters().any(|own| own == filter)
-    }
-
-    /// `of`: the topic of the events where this is a topic of batches.
-    fn wants(&self, topic: &str, of: Option<&str>) -> bool {
-        match of.filter(|_| self.batches) {
-            // `a/+` matches `a/@batch`, which holds events of `a`.
-            Some(of) if !self.filter.ends_with(topic::BATCH) => topic::matches(&self.filter, of),
-            _ => topic::matches(&self.filter, topic),
-        }
-    }
 }
 
 /// An UNSUBSCRIBE without its answer.
@@ -124,6 +57,8 @@ pub struct Session {
     route: Route,
     /// Filters that the broker may hold for this session.
     known: BTreeSet<String>,
+    /// Filters of batches that it refuses, as far as that was told.
+    refused: BTreeSet<String>,
     requests: Requests,
     rounds: Vec<Round>,
     leaving: Vec<Leaving>,
@@ -142,6 +77,7 @@ impl Session {
             members: Vec::new(),
             route: Route::default(),
             known: BTreeSet::new(),
+            refused: BTreeSet::new(),
             requests: Requests::default(),
             rounds: Vec::new(),
             leaving: Vec::new(),
@@ -279,10 +215,12 @@ impl Session {
         let told = told_by(&self.members, round);
         self.notices.extend(told.iter().map(|&subscription| Notice::Subscribed { subscription, code }));
         if code == REFUSED {
-            let refused = self.rounds.remove(place);
-            if told.is_empty() && !refused.members.is_empty() {
-                self.notices.push(Notice::BatchesRefused { filter: refused.filter });
+            let Round { filter, members, .. } = self.rounds.remove(place);
+            if told.is_empty() && !members.is_empty() && self.refused.insert(filter.clone()) {
+                self.notices.push(Notice::BatchesRefused { filter });
             }
+        } else {
+            self.refused.remove(&round.filter);
         }
         self.requests.answered(packet_id);
         self.send_requests(now);
@@ -469,10 +407,4 @@ impl Session {
             self.ping(now);
         }
     }
-}
-
-/// Who is told what becomes of a SUBSCRIBE: those of whom it is not the filter of batches alone.
-fn told_by(members: &[Member], round: &Round) -> Vec<u32> {
-    let is_told = |member: &&Member| member.filter == round.filter && round.members.contains(&member.subscription);
-    members.iter().filter(is_told).map(|member| member.subscription).collect()
 }

@@ -30,6 +30,9 @@ pub trait Stream: Send + Sync + 'static {
     /// Wait until one of these can be tried again.
     fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<()>> + Send;
 
+    /// Acknowledge what has arrived at once, where the transport would wait for more.
+    fn acknowledge_now(&self) {}
+
     /// End our side; the other may still send.
     fn shutdown_write(&self) -> io::Result<()>;
 }

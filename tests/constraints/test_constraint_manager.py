@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -112,6 +115,10 @@ def test_what_a_person_types_as_a_scope_is_checked_and_what_a_message_says_is_no
         ("global", {}, True),
         ("task:fetch", {}, True),
         ("task:f[a-f]tch*", {}, True),
+        ("task:fe*", {}, True),
+        ("task:*", {}, True),
+        ("task:F*", {}, False),
+        ("task:*etch", {}, True),
         ("task:Fetch", {}, False),
         ("task:etch", {}, False),
         ("project:mill", {}, True),
@@ -139,6 +146,27 @@ def test_a_project_is_compared_with_the_variable(monkeypatch):
         assert manager.check_permission(task())
     put(manager, "pause", "project:default")
     assert manager.check_permission(task())
+
+
+def test_a_forked_child_is_another_source():
+    program = """
+import os
+from types import SimpleNamespace
+from cascade.connectors.mqtt import ConstraintManager, GlobalConstraint
+
+manager = ConstraintManager()
+manager.update_constraint(GlobalConstraint(id="p", scope=f"source:*-{os.getpid()}", type="pause", params={}))
+task = SimpleNamespace(name="t")
+assert not manager.check_permission(task)
+child = os.fork()
+if not child:
+    os._exit(0 if manager.check_permission(SimpleNamespace(name="t")) else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert not manager.check_permission(task)
+"""
+    environ = {name: value for name, value in os.environ.items() if name != "CASCADE_SOURCE_ID"}
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=environ)
+    assert ended.returncode == 0, ended.stderr
 
 
 # --- what is in force

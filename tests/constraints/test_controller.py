@@ -10,6 +10,7 @@ import pytest
 
 import wire
 from cascade.connectors.mqtt import (
+    Change,
     ConfirmationError,
     ConstraintController,
     ConstraintError,
@@ -141,6 +142,43 @@ async def test_workers_confirm(connected, broker, worker, prefix, scope):
         assert await applied.wait(change, workers=0, timeout=30) == frozenset()
     await controller.resume(scope)
     await connector.publish_confirmed(applied_topic(f"{prefix}-gone"), None, retain=True)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "no report",
+        {"constraints": "none"},
+        {
+            "constraints": [
+                7,
+                {"scope": "global", "type": ["pause"]},
+                {"scope": "global", "type": "pause", "revision": 1},
+            ]
+        },
+        {
+            "constraints": [
+                {"scope": "global", "type": "pause", "revision": "1"},
+                {"scope": "global", "type": "capacity"},
+            ]
+        },
+        {"constraints": [{"scope": "global", "type": "pause", "revision": "1"}], "more": 1},
+    ],
+)
+def test_what_does_not_say_so_confirms_nothing(report):
+    change = Change(scope="global", set={"pause": "1"}, lifted=("capacity",))
+    assert not change.is_in(report)
+    assert change.is_in({"constraints": [{"scope": "global", "type": "pause", "revision": "1"}], "more": 0})
+
+
+async def test_waiting_for_workers_ends_with_the_connector(connected, peer):
+    connector = await connected(peer)
+    controller = ConstraintController(connector)
+    async with controller.applied() as applied:
+        waiting = asyncio.create_task(applied.wait(await controller.pause(), workers=1, timeout=100))
+        await asyncio.sleep(0)
+        await connector.disconnect()
+        assert await asyncio.wait_for(waiting, 30) == frozenset()
 
 
 async def test_a_worker_that_refuses_does_not_confirm(connected, broker, worker, prefix, scope):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -225,6 +226,21 @@ def test_who_waits_for_a_resource_is_not_overtaken_for_ever_by_those_who_take_it
     at_site(scenario, {"gpu": 1})
 
 
+def test_a_claim_ends_with_the_permission_that_it_rested_on():
+    async def scenario(site: Site) -> None:
+        put(site.manager, "rate_limit", "task:rated", rate="1/h")
+        await site.begin_task("holds", requirements={"gpu": 1})
+        await site.begin_task("big", "rated", requirements={"gpu": 2})
+        await site.begin_task("small", requirements={"gpu": 1})
+        assert site.reasons() == {"big": "resource gpu", "small": "turn for resource gpu"}
+        # This one takes the only token, so the big one may not start, and must not keep the small one waiting.
+        await site.begin_task("last", "rated")
+        assert site.started == ["holds", "last", "small"]
+        assert site.reasons() == {"big": "rate_limit task:rated"}
+
+    at_site(scenario, {"gpu": 2})
+
+
 def test_denied_and_impossible_ones_hold_up_nobody():
     async def scenario(site: Site) -> None:
         put(site.manager, "pause", "task:paused")
@@ -374,6 +390,42 @@ def test_two_that_map_end_under_a_limit_that_was_lowered_to_1():
     at_site(scenario)
 
 
+def test_nothing_is_lent_from_one_gate_to_another():
+    async def scenario(site: Site) -> None:
+        put(site.manager, "concurrency", limit=1)
+        other = Site()
+        put(other.manager, "concurrency", limit=1)
+        await other.begin_task("holds")
+        async with site.gate.admit("outer"):
+            await other.begin_task("theirs")
+            await site.begin_task("ours")
+            assert (site.started, other.started) == (["ours"], ["holds"])
+            await site.end("ours")
+        await other.end("holds")
+        assert other.started == ["holds", "theirs"]
+        await other.end("theirs")
+
+    at_site(scenario)
+
+
+def test_those_inside_come_before_who_would_wait_for_those_around_them():
+    async def scenario(site: Site) -> None:
+        async with site.gate.admit("outer", requirements={"gpu": 1}):
+            big = asyncio.create_task(site.begin_task("big", requirements={"gpu": 3}), context=contextvars.Context())
+            await big
+            async with site.gate.admit("inner", requirements={"gpu": 1}):
+                # It wants two, and one is left: the innermost does not stand behind it.
+                await site.begin_task("sibling", requirements={"gpu": 2})
+                async with site.gate.admit("innermost", requirements={"gpu": 1}):
+                    assert site.started == []
+        await quiet()
+        assert site.started == ["sibling"]
+        await site.end("sibling")
+        assert site.started == ["sibling", "big"]
+
+    at_site(scenario, {"gpu": 3})
+
+
 def test_an_engines_node_that_maps_is_charged_nothing():
     async def scenario(site: Site) -> None:
         put(site.manager, "concurrency", limit=1)
@@ -440,11 +492,14 @@ def test_an_error_of_a_handler_is_the_error_of_the_task_alone():
 
         def on_constraint_add(self, constraint: Any, manager: Any) -> None: ...
         def on_constraint_remove(self, constraint: Any, manager: Any) -> None: ...
-        def append_requirements(self, task: Any, constraint: Any, requirements: Any, manager: Any) -> None: ...
+        def append_requirements(self, task: Any, constraint: Any, requirements: Any, manager: Any) -> None:
+            raise ZeroDivisionError
+
         def check_permission(self, task: Any, constraint: Any, manager: Any) -> bool:
             raise ZeroDivisionError
 
     async def scenario(site: Site) -> None:
+        await site.begin_task("runs", "a")
         put(site.manager, "pause")
         site.manager.register_handler(Broken())
         put(site.manager, "broken", "task:a")
@@ -452,7 +507,7 @@ def test_an_error_of_a_handler_is_the_error_of_the_task_alone():
         await site.begin_task("b")
         site.lift()
         await quiet()
-        assert site.started == ["b"]
+        assert site.started == ["runs", "b"]
         with pytest.raises(ZeroDivisionError):
             await failing
 

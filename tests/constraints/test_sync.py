@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 import wire
-from cascade.connectors.mqtt import ConstraintManager, ConstraintSync
+from cascade.connectors.mqtt import ConstraintController, ConstraintManager, ConstraintSync
 from fake_peer import FakePeer
 from waiting import eventually, settled
 
@@ -225,9 +226,12 @@ def test_a_policy_that_does_not_exist_is_named(new_connector, peer):
         ('{"id": "x", "scope": "%s", "type": "concurrency", "params": {"limit": -1}}', "unreadable"),
         ('{"id": "x", "scope": "%s", "type": "rate_limit", "params": {"rate": "fast"}}', "unreadable"),
         ('{"id": "x", "scope": "%s", "type": "resume", "params": {}}', "unreadable"),
+        ('{"id": "x", "scope": "%s", "type": "pause", "params": {"x": "' + 10_000 * "x" + '"}}', "too_large"),
+        ('{"id": "x", "scope": "%s", "type": "pause", "more": [' + 5_000 * "[]," + "[]]}", "too_large"),
         ('{"id": "x", "scope": "global", "type": "pause", "params": {}}', "foreign_topic"),
         ('{"id": "x", "scope": "%s-not", "type": "pause", "params": {}}', "foreign_topic"),
     ],
+    ids=lambda value: value[:60],
 )
 async def test_what_cannot_be_obeyed_is_counted_and_what_is_in_force_stays(
     connected, mosquitto_broker, new_observer, new_sync, scope, caplog, payload, reason
@@ -335,3 +339,49 @@ async def test_a_stopped_sync_follows_no_more_and_can_be_started_again(
     assert await settled(lambda: kinds(manager, scope)) == {"pause"}, "what is in force stays so"
     assert await sync.start(timeout=30)
     await eventually(lambda: not kinds(manager, scope))
+
+
+async def test_a_connector_that_is_closed_and_opened_again(connected, broker, new_observer, new_sync, scope):
+    speaker, manager, connector = new_observer(broker), ConstraintManager(), await connected(broker)
+    sync = new_sync(connector, manager)
+    await sync.start(timeout=30)
+    speaker.publish(topic(scope), message(scope), retain=True)
+    await eventually(lambda: kinds(manager, scope))
+    await connector.disconnect()
+    speaker.publish(topic(scope), "", retain=True)
+    assert kinds(manager, scope) == {"pause"}
+    await connector.connect()
+    await eventually(lambda: not kinds(manager, scope))
+
+
+async def test_cuts_at_any_moment_of_commands(connected, mosquitto_broker, new_proxy, new_sync, scope):
+    """Whatever was missed, in the end what is in force here is what the broker holds."""
+    chance = random.Random(7)
+    proxy, manager = new_proxy(mosquitto_broker), ConstraintManager()
+    controller = ConstraintController(await connected(mosquitto_broker))
+    connector = await connected(proxy)
+    sync = new_sync(connector, manager, scopes=[scope])
+    await sync.start(timeout=30)
+    pauses = [
+        lambda: controller.pause(scope),
+        lambda: controller.resume(scope),
+        lambda: controller.limit(scope, concurrency=chance.randrange(5)),
+        lambda: controller.limit(scope, rate=chance.randrange(1, 5), concurrency=3),
+        lambda: controller.resume(scope, types=["rate_limit", "concurrency"]),
+    ]
+    for number in range(12):
+        commands = [asyncio.create_task(chance.choice(pauses)()) for _ in range(3)]
+        if number % 6 == 5:  # three within ten seconds would count as being kicked out
+            seen = sync.stats().received
+            await eventually(lambda seen=seen: sync.stats().received > seen)
+            proxy.cut()
+        await asyncio.gather(*commands)
+    wanted = {one.type: dict(one.params) for one in await controller.in_force() if one.scope == scope}
+
+    def here() -> dict[str, Any]:
+        return {one.type: dict(one.params) for one in manager.in_force() if one.scope == scope}
+
+    await eventually(lambda: connector.connected and here() == wanted)
+    assert await settled(here) == wanted
+    await controller.resume(scope, types=None)
+    await eventually(lambda: not here())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ async def test_the_cap_is_the_option(connected, peer):
 @pytest.mark.parametrize("backend", ["python"])
 async def test_without_the_extra_a_compressed_batch_is_refused(connected, peer, monkeypatch, caplog):
     for name in ("compression.zstd", "backports.zstd"):
-        monkeypatch.setitem(__import__("sys").modules, name, None)
+        monkeypatch.setitem(sys.modules, name, None)
     got: list[Any] = []
     connector = await connected(peer)
     await connector.subscribe("a", lambda topic, payload: got.append(payload), batches=True)

@@ -159,8 +159,25 @@ impl Connection {
         let Some(topic) = &self.subscribed else {
             return Ok(false);
         };
-        self.source = Some(Source::open(file, topic, self.level, qos, total)?);
+        let late = self.source.as_ref().map_or(0, Source::owed);
+        self.source = Some(Source::open(file, topic, self.level, qos, total, late)?);
         Ok(true)
+    }
+
+    /// Sends one message of QoS 0, where something is subscribed, to the topic that the filter begins with.
+    pub fn tell(&mut self, payload: &[u8]) -> io::Result<()> {
+        let Some(filter) = &self.subscribed else {
+            return Ok(());
+        };
+        let topic = filter.strip_suffix(b"/#").unwrap_or(filter);
+        let properties: &[u8] = if self.level == 5 { &[0] } else { &[] };
+        self.out.push(0x30);
+        wire::put_length(&mut self.out, 2 + topic.len() + properties.len() + payload.len());
+        self.out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+        self.out.extend_from_slice(topic);
+        self.out.extend_from_slice(properties);
+        self.out.extend_from_slice(payload);
+        self.write()
     }
 
     /// Writes what waits, and what the source adds, until the socket takes no more.

@@ -1,10 +1,12 @@
 //! The second port: a line in, a line of JSON out.
 //!
-//! `count` | `reset` | `wait N` (answered when N publishes have arrived) | `send N QOS FILE`
+//! `count` | `reset` | `wait N` (answered when N publishes have arrived) | `send N QOS FILE` |
+//! `beat N MICROSECONDS`
 
 use std::{
     io::{self, ErrorKind, Read, Write},
     path::PathBuf,
+    time::Duration,
 };
 
 use mio::net::TcpStream;
@@ -16,6 +18,7 @@ pub enum Command {
     Reset,
     Wait(u64),
     Send { total: u64, qos: u8, file: PathBuf },
+    Beat { count: u64, every: Duration },
 }
 
 pub struct Control {
@@ -74,6 +77,9 @@ fn parse(line: &str) -> Option<Command> {
             qos: qos.parse().ok().filter(|qos| *qos < 2)?,
             file: file.into(),
         }),
+        ("beat", Some(count), Some(micros), None) => {
+            Some(Command::Beat { count: count.parse().ok()?, every: Duration::from_micros(micros.parse().ok()?) })
+        }
         _ => None,
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! Prints the MQTT port and the control port, then ends when its standard input does.
 
+mod beat;
 mod connection;
 mod control;
 mod source;
@@ -16,6 +17,7 @@ use std::{
     process, thread,
 };
 
+use beat::Beat;
 use connection::Connection;
 use control::{Command, Control};
 use mio::{Events, Interest, Poll, Token, event::Event, net::TcpListener};
@@ -39,6 +41,7 @@ struct Sink {
     totals: Totals,
     clients: HashMap<Token, Connection>,
     controls: HashMap<Token, Control>,
+    beat: Option<Beat>,
 }
 
 fn main() -> io::Result<()> {
@@ -52,6 +55,7 @@ fn main() -> io::Result<()> {
         totals: Totals::default(),
         clients: HashMap::new(),
         controls: HashMap::new(),
+        beat: None,
     };
     let registry = sink.poll.registry();
     registry.register(&mut clients, CLIENTS, Interest::READABLE)?;
@@ -65,7 +69,7 @@ fn main() -> io::Result<()> {
 
     let mut events = Events::with_capacity(1024);
     loop {
-        match sink.poll.poll(&mut events, None) {
+        match sink.poll.poll(&mut events, sink.beat.as_ref().map(Beat::wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => result?,
         }
@@ -77,6 +81,7 @@ fn main() -> io::Result<()> {
                 token => sink.serve_control(token),
             }
         }
+        sink.beat();
         sink.answer_waits();
     }
 }
@@ -146,6 +151,7 @@ impl Sink {
                     control.waits_for = Some(count);
                     continue;
                 }
+                Command::Beat { count, every } => self.beat = Some(Beat::new(count, every)),
                 Command::Send { total, qos, file } => {
                     for client in self.clients.values_mut() {
                         if client.send(total, qos, &file)? {
@@ -157,6 +163,16 @@ impl Sink {
             control.answer(&self.totals, self.clients.len())?;
         }
         Ok(())
+    }
+
+    fn beat(&mut self) {
+        while self.beat.as_mut().is_some_and(Beat::strikes) {
+            for client in self.clients.values_mut() {
+                // A client that is gone is removed when its end of file is read.
+                let _ = client.tell(beat::now_ns().to_string().as_bytes());
+            }
+        }
+        self.beat.take_if(|beat| beat.over());
     }
 
     fn answer_waits(&mut self) {

@@ -15,11 +15,13 @@ pub struct Source {
     total: u64,
     sent: u64,
     acknowledged: u64,
+    /// Acknowledgements that are owed for what an earlier source has sent.
+    late: u64,
 }
 
 impl Source {
-    /// `total` messages to `topic`, over and over the payloads in `file`, one a line.
-    pub fn open(file: &Path, topic: &[u8], level: u8, qos: u8, total: u64) -> io::Result<Self> {
+    /// `total` messages to `topic`, over and over the payloads in `file`, one a line; `late` as `owed` of the last one.
+    pub fn open(file: &Path, topic: &[u8], level: u8, qos: u8, total: u64, late: u64) -> io::Result<Self> {
         let mut bytes = Vec::new();
         let mut frames = Vec::new();
         for payload in fs::read(file)?.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -37,7 +39,7 @@ impl Source {
         if frames.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "no payloads in the file"));
         }
-        Ok(Self { bytes, frames, qos, total, sent: 0, acknowledged: 0 })
+        Ok(Self { bytes, frames, qos, total, sent: 0, acknowledged: 0, late })
     }
 
     /// Appends frames to `out` until it holds `enough` bytes or nothing may be sent now.
@@ -58,7 +60,17 @@ impl Source {
         }
     }
 
+    /// A client may acknowledge a round's last messages when the next one has begun.
     pub fn acknowledge(&mut self) {
-        self.acknowledged += 1;
+        if self.late > 0 {
+            self.late -= 1;
+        } else {
+            self.acknowledged += 1;
+        }
+    }
+
+    /// Acknowledgements that have not come.
+    pub fn owed(&self) -> u64 {
+        if self.qos == 0 { 0 } else { self.late + self.sent - self.acknowledged }
     }
 }

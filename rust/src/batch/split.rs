@@ -5,6 +5,8 @@ use std::ops::Range;
 use crate::core::InboxDrop;
 use crate::json::MAX_DEPTH;
 
+/// No batch holds more: a few bytes that inflate to many elements would make many times as many messages.
+pub const MAX_EVENTS: usize = 65_535;
 /// Bytes that are looked at together, a bit each.
 const BLOCK: usize = 64;
 const _: () = assert!(MAX_DEPTH == u128::BITS as usize);
@@ -12,7 +14,8 @@ const _: () = assert!(MAX_DEPTH == u128::BITS as usize);
 /// The elements of `array`, which is checked to its end for brackets, strings and commas; what an element is, is not.
 ///
 /// # Errors
-/// `NotJson` for what is no array, `TooDeep` for an element of more than [`MAX_DEPTH`] brackets open at once.
+/// `NotJson` for what is no array, `TooDeep` for an element of more than [`MAX_DEPTH`] brackets open at once, `TooLarge`
+/// for more than [`MAX_EVENTS`] elements.
 pub fn split(array: &[u8], elements: &mut Vec<Range<u32>>) -> Result<(), InboxDrop> {
     elements.clear();
     let first = array.iter().take_while(|byte| is_space(byte)).count();
@@ -108,6 +111,9 @@ impl Splitter<'_> {
         }
         if from == to {
             return Err(InboxDrop::NotJson);
+        }
+        if self.elements.len() == MAX_EVENTS {
+            return Err(InboxDrop::TooLarge);
         }
         self.elements.push(from as u32..to as u32);
         self.from = at + 1;

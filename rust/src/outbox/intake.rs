@@ -1,4 +1,6 @@
 //! The producers' side of an outbox: what is let in, and what is dropped to make room for it.
+//!
+//! There are two ways in, and what they share is inlined into both: left to the compiler, calls cost a message alone 2 %.
 
 use super::batch;
 use super::segment::{self, Entry, PROCESS_BYTES, Segment};
@@ -71,6 +73,7 @@ impl Outbox {
     }
 
     /// Append one event, to a batch where there are batches. It is not retained, and nobody waits for it.
+    #[inline(never)]
     pub fn offer_event(&mut self, event: &Message<'_>, born_ms: u32) -> Result<(u32, bool), Rejection> {
         let (topic, len) = (event.topic, event.payload.len());
         let Some(batching) = self.limits.batch.filter(|batching| batching.takes(topic, len)) else {
@@ -128,6 +131,7 @@ impl Outbox {
         }
     }
 
+    #[inline(always)]
     fn check_open(&mut self) -> Result<(), Rejection> {
         match self.intake {
             Intake::Open => Ok(()),
@@ -155,6 +159,7 @@ impl Outbox {
         }
     }
 
+    #[inline(always)]
     fn wakes(&mut self, which: usize) -> bool {
         let wake = match self.alarms[which] {
             Alarm::Off => false,
@@ -198,22 +203,26 @@ impl Outbox {
     }
 
     /// Bytes that may be allocated for a frame; None where it does not fit.
+    #[inline(always)]
     pub(super) fn room(&self, which: usize, size: usize, protected: bool) -> Option<usize> {
         self.room_within(which, size, protected, self.budget(protected))
     }
 
     /// What of the process's bytes is for this queue.
+    #[inline(always)]
     pub(super) fn budget(&self, protected: bool) -> usize {
         let others = segment::process_used().saturating_sub(self.reported);
         share(PROCESS_BYTES, protected).saturating_sub(others)
     }
 
     /// Bytes that may still be allocated.
+    #[inline(always)]
     pub(super) fn spare(&self, protected: bool, budget: usize) -> usize {
         share(self.limits.queued_bytes, protected).min(budget).saturating_sub(self.allocated())
     }
 
     /// The same where `budget` bytes are for this queue.
+    #[inline(always)]
     fn room_within(&self, which: usize, size: usize, protected: bool, budget: usize) -> Option<usize> {
         if let Some(cap) = self.limits.queued_events
             && self.queued_events() >= share(cap, protected).max(1)
@@ -228,6 +237,7 @@ impl Outbox {
         (lane.growth(size, room) <= room).then_some(room)
     }
 
+    #[inline(never)]
     fn drop_oldest(&mut self) -> bool {
         let losses = &mut self.losses;
         let mut note = |entry: &Entry, frame: &[u8]| {

@@ -29,6 +29,7 @@ pub struct Lane {
 
 impl Lane {
     /// Memory that a frame of this size would add, in bytes, where `room` is left.
+    #[inline(always)]
     pub fn growth(&self, frame_len: usize, room: usize) -> usize {
         if self.takes_more(frame_len, room) {
             self.segments.back().map_or(0, |tail| tail.growth(frame_len))
@@ -39,11 +40,13 @@ impl Lane {
 
     /// Whether a frame goes to the tail. One that cannot double is left as it is: a small segment behind it takes
     /// less, so that the last of the room is of use.
+    #[inline(always)]
     pub fn takes_more(&self, frame_len: usize, room: usize) -> bool {
         self.segments.back().is_some_and(|tail| tail.has_room(frame_len) && tail.growth(frame_len) <= room)
     }
 
     /// The segment to append a frame to, or an event to its open batch; the caller appends exactly that.
+    #[inline(always)]
     pub fn tail_for(&mut self, frame_len: usize, room: usize, next_number: &mut u64) -> &mut Segment {
         if !self.takes_more(frame_len, room) {
             let segment = Segment::new(*next_number, frame_len, room);

@@ -96,16 +96,19 @@ impl Segment {
     }
 
     /// Whether one more frame goes into this segment at all.
+    #[inline(always)]
     pub fn has_room(&self, frame_len: usize) -> bool {
         !self.sealed && (self.bytes.len() + frame_len <= self.limit)
     }
 
     /// Memory that this segment occupies, in bytes.
+    #[inline(always)]
     pub fn allocated(&self) -> usize {
         self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>() + OVERHEAD
     }
 
     /// Memory that appending a frame would add, in bytes.
+    #[inline(always)]
     pub fn growth(&self, frame_len: usize) -> usize {
         let wanted = self.bytes.len() + frame_len;
         let bytes = if wanted > self.bytes.capacity() {
@@ -127,6 +130,7 @@ impl Segment {
     }
 
     /// Reserve as `growth` said, so that capacity never overshoots what was checked.
+    #[inline(always)]
     pub fn reserve(&mut self, frame_len: usize) {
         let wanted = self.bytes.len() + frame_len;
         if wanted > self.bytes.capacity() {
@@ -138,6 +142,7 @@ impl Segment {
         }
     }
 
+    #[inline(always)]
     pub fn push_entry(&mut self, entry: Entry) {
         self.live += 1;
         self.events += entry.events() as u32;

@@ -1,5 +1,6 @@
 //! The session's protocol state, without a socket and without a clock.
 
+mod batches;
 mod ear;
 mod exactly_once;
 mod keep_alive;

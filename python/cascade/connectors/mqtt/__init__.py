@@ -1,5 +1,6 @@
 """Workflow telemetry to an MQTT broker, and control messages back, without slowing the workflow."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .batching import BatchOptions
@@ -14,12 +15,9 @@ from .errors import (
     SubscribeError,
     TopicError,
 )
-from .events import GapEvent, LifecycleEvent, ResourceEvent, TaskStateEvent
 from .messages import Message
 from .options import Will
 from .protocols import Connector, SubscriptionHandle
-from .stats import Stats
-from .telemetry import TelemetryPublisher
 
 if TYPE_CHECKING:
     from .constraints import (
@@ -37,6 +35,9 @@ if TYPE_CHECKING:
         SigningKey,
         SyncStats,
     )
+    from .events import GapEvent, LifecycleEvent, ResourceEvent, TaskStateEvent
+    from .stats import Stats
+    from .telemetry import TelemetryPublisher
 
 __all__ = [
     "BackendUnavailable",
@@ -77,29 +78,33 @@ __all__ = [
 
 __version__: str
 
-# Imported when they are asked for: a program that is not steered does not pay for it.
-_CONSTRAINTS = (
-    "Change",
-    "ConstraintController",
-    "ConstraintManager",
-    "ConstraintResolver",
-    "ConstraintSync",
-    "Environment",
-    "Gate",
-    "GlobalConstraint",
-    "KeyFile",
-    "Lazy",
-    "ResourceManager",
-    "SigningKey",
-    "SyncStats",
-)
+# Imported when they are asked for: a program does not pay for what it does not use.
+_LATER = {
+    "constraints": (
+        "Change",
+        "ConstraintController",
+        "ConstraintManager",
+        "ConstraintResolver",
+        "ConstraintSync",
+        "Environment",
+        "Gate",
+        "GlobalConstraint",
+        "KeyFile",
+        "Lazy",
+        "ResourceManager",
+        "SigningKey",
+        "SyncStats",
+    ),
+    "events": ("GapEvent", "LifecycleEvent", "ResourceEvent", "TaskStateEvent"),
+    "stats": ("Stats",),
+    "telemetry": ("TelemetryPublisher",),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _CONSTRAINTS:
-        from . import constraints
-
-        return getattr(constraints, name)
+    for module, names in _LATER.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
     # Not read at import: importlib.metadata takes as long as all the rest.
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version

@@ -9,20 +9,21 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from . import delivery, process
 from .backends import choose
 from .errors import ConnectError
-from .incarnation import Incarnation
-from .lifecycle import Lifecycle
-from .link import Link
 from .messages import MessageStream
 from .options import AfterFork, Options
 from .protocols import Callback
 from .refusals import FORKED, QUEUE_FULL
-from .stats import Stats
 from .subscriptions import CallbackSubscription, Decode
+
+if TYPE_CHECKING:
+    from .lifecycle import Lifecycle
+    from .link import Link
+    from .stats import Stats
 
 __all__ = ["MqttConnector"]
 
@@ -265,6 +266,13 @@ class MqttConnector:
             link.abandon()
 
     def _begin_incarnation(self) -> None:
+        # Not at the top: a program that makes no connector does not pay for them. Nor where they are first needed: a
+        # child that is forked while another thread imports would wait for ever.
+        from .incarnation import Incarnation
+        from .lifecycle import Lifecycle
+        from .link import Link
+
+        self._parts = Link, Lifecycle
         # Re-entrant: a signal's handler or a finalizer that publishes may come in between.
         self._lock = threading.RLock()
         self._link: Link | None = None
@@ -279,8 +287,9 @@ class MqttConnector:
             return self._link
         with self._lock:
             if self._link is None:
-                link = Link(self._options, self._backend, self._incarnation)
-                lifecycle = Lifecycle(link)
+                new_link, new_lifecycle = self._parts
+                link = new_link(self._options, self._backend, self._incarnation)
+                lifecycle = new_lifecycle(link)
                 if self._link is None:
                     self._lifecycle, self._link = lifecycle, link
             return self._link

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConfirmationError
-from .link import Link
 from .refusals import QUEUE_FULL
+
+if TYPE_CHECKING:
+    from .link import Link
 
 __all__ = ["confirm", "flush", "flush_blocking", "queue_when_there_is_room"]
 

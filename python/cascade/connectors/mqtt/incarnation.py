@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import secrets
+import os
 from collections.abc import Iterator
 
 from .options import Options
@@ -16,7 +16,7 @@ class Incarnation:
     """Source, epoch and the numbers of each run's events; a fork makes a new one. Safe in any thread."""
 
     def __init__(self, options: Options) -> None:
-        self.epoch = secrets.token_hex(8)
+        self.epoch = os.urandom(8).hex()
         self._options = options
         self._sequences: dict[str, Iterator[int]] = {}
 

@@ -6,7 +6,6 @@ Constructor names are the ones users of MQTT clients know; inside, durations car
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -180,6 +179,8 @@ class Options:
         if self.password is not None and self.username is None:
             raise ValueError("password needs a username (MQTT 3.1.1 section 3.1.2.9)")
         if self.bind_address:
+            import ipaddress
+
             try:
                 ipaddress.ip_address(self.bind_address)
             except ValueError:

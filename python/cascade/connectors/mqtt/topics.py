@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, unquote
 
 from .errors import TopicError
 
@@ -12,6 +11,7 @@ __all__ = ["check_filter", "check_name", "decode_id", "encode_id", "matches"]
 _MAX_BYTES = 65_535
 _SHARED = re.compile(r"\$share/[^/]*/(?=.)", re.DOTALL)
 _UNSAFE = re.compile(r"^@|[+#/%\x00-\x1f\x7f-\x9f]")
+_ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -59,12 +59,20 @@ def encode_id(name: str) -> str:
     ``@`` at the front of a level is kept for the protocol's own topics; lone surrogates become U+FFFD, as
     they do in payloads (RFC 3986 section 2.1).
     """
-    return _UNSAFE.sub(lambda unsafe: quote(unsafe[0], safe=""), _SURROGATE.sub("\ufffd", name))
+    return _UNSAFE.sub(_percent_encoded, _SURROGATE.sub("\ufffd", name))
 
 
 def decode_id(level: str) -> str:
     """The id that ``encode_id`` made this level of."""
-    return unquote(level, errors="replace")
+    return _ENCODED.sub(_decoded, level)
+
+
+def _decoded(encoded: re.Match[str]) -> str:
+    return bytes.fromhex(encoded[0].replace("%", "")).decode(errors="replace")
+
+
+def _percent_encoded(unsafe: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in unsafe[0].encode())
 
 
 def _check_text(text: str) -> None:

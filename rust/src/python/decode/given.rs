@@ -91,9 +91,10 @@ impl Given {
         Some(())
     }
 
-    /// All values are set: what changes from now on is others' doing.
+    /// All values are set: what changes from now on is others' doing. Without its frames it is not taken back.
     #[inline]
     pub fn seal(&mut self, frames: usize) {
+        self.versions[0] = None;
         for (&dict, known) in self.dicts.iter().zip(&mut self.versions).take(frames) {
             // SAFETY: it is the dict that `whole` has returned, or lies within that.
             *known = unsafe { version(dict) };

@@ -126,7 +126,8 @@ impl Template {
             let field = &self.fields[gap.field];
             self.given.set(py, field.frame, &field.key, gap.field, *leaf)?;
         }
-        self.given.seal(self.frames.len());
+        // A large one is not kept for the next.
+        self.given.seal(if data.len() > MAX_BYTES { 0 } else { self.frames.len() });
         self.uses = self.uses.wrapping_add(1);
         if self.uses.is_multiple_of(REFRESH_EVERY) {
             self.refresh(py, data, &whole);

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
-from ..constraints import Change, ConstraintController
 from .login import LOGGED_IN, Login
 from .steering import STEERING, ScopeArgument, Steering, TtlOption, seconds_to_live
 from .wording import meaning
@@ -67,26 +65,30 @@ def limit(
     given: dict[str, Any] = {"concurrency": concurrency, "rate": rate, "capacity": capacity or None}
     wanted = {name: value for name, value in given.items() if value not in (None, _OFF, [_OFF])}
     lifted = tuple(_TYPES[name] for name, value in given.items() if value in (_OFF, [_OFF]))
-    if not wanted and not lifted:
-        raise typer.BadParameter("give at least one of these", param_hint="--concurrency, --rate, --capacity")
+    if bool(wanted) == bool(lifted):
+        what = "one order sets limits, another one lifts some" if wanted else "give at least one of these"
+        raise typer.BadParameter(what, param_hint="--concurrency, --rate, --capacity")
     if burst is not None and "rate" not in wanted:
         raise typer.BadParameter("needs --rate", param_hint="--burst")
+    if lifted:
+        steering.give(
+            who,
+            lambda controller: controller.resume(scope, types=lifted),
+            said=f"lifted {', '.join(lifted)} of {scope}: {meaning(scope)}",
+        )
+        return
     limits = {**wanted, **_numbers(wanted), **_burst(burst)}
-
-    async def order(controller: ConstraintController) -> Change:
-        change = Change(scope=scope)
-        if lifted:
-            change = await controller.resume(scope, types=lifted)
-        if limits:
-            change = replace(await controller.limit(scope, ttl=ttl_s, **limits), lifted=change.lifted)
-        return change
-
-    said = [f"{name} {_words(value)}" for name, value in given.items() if value]
-    steering.give(who, order, said=f"limited: {meaning(scope)}: {'; '.join(said)}" + (f", for {ttl}" if ttl else ""))
+    steering.give(
+        who,
+        lambda controller: controller.limit(scope, ttl=ttl_s, **limits),
+        said=f"limited: {meaning(scope)}: {_words(wanted)}" + (f", for {ttl}" if ttl else ""),
+    )
 
 
-def _words(value: str | list[str]) -> str:
-    return "no longer" if value in (_OFF, [_OFF]) else value if isinstance(value, str) else ", ".join(value)
+def _words(wanted: Mapping[str, str | list[str]]) -> str:
+    return "; ".join(
+        f"{name} {value if isinstance(value, str) else ', '.join(value)}" for name, value in wanted.items()
+    )
 
 
 def _numbers(wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def workers(
 async def _look(who: Login, listen_s: float, prune_older_s: float | None) -> tuple[Roster, list[str]]:
     roster = Roster()
     async with MqttConnector(who.host, who.port, **who.options, strict=True) as connector:
-        await connector.subscribe("cascade/telemetry/+/+/+/events", roster.note_event, qos=0)
+        await connector.subscribe("cascade/telemetry/+/+/+/events", roster.note_event, qos=0, batches=True)
         await connector.subscribe("cascade/stats/+", roster.note_heartbeat, qos=0)
         await connector.subscribe("cascade/applied/+", roster.note_applied)
         await connector.subscribe("cascade/status/+", roster.note_status)

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .pool import LIMITS, checked
-from .units import Unit, lendable
+from .units import Unit, around, lendable
 
 if TYPE_CHECKING:
     from .gate import Gate
@@ -48,18 +48,18 @@ class Admission:
         self.requirements: Mapping[str, float] = {}
         """Its own, once they are resolved."""
         self.parent: Admission | None = None
+        self.pool = gate.resources.pool
+        self.held: dict[str, float] = {}
         self.units: dict[str, Unit] = {}
         self.within: Counter[str] = Counter()
         self.since = 0.0
         self._gate = gate
         self._manager = gate.manager
         self._resources = gate.resources
-        self._pool = gate.resources.pool
         self._wanted = requirements
         self._results = results
         self._metadata = metadata
         self._telemetry = gate.telemetry_of(run_id)
-        self._held: dict[str, float] = {}
         self._undo: list[Callable[[], object]] = []
         self._state = "new"
         self._generation = 0
@@ -114,7 +114,7 @@ class Admission:
         if denial is not None:
             return f"{denial.type} {denial.scope}"
         needs = self.needs()
-        lacking = self._pool.lacks(needs)
+        lacking = self.pool.lacks(needs)
         if lacking is not None:
             return _called(lacking)
         claimed = next((name for name in needs if name in self._resources.line.claimed), None)
@@ -128,7 +128,16 @@ class Admission:
         return self.name, self.run_id, self.source_id, self.project_id, self.node_type, own, id(self.parent)
 
     def needs(self) -> Mapping[str, float]:
-        return {name: amount for name, amount in self._charges().items() if lendable(self, name, self._pool) is None}
+        return {name: amount for name, amount in self._charges().items() if lendable(self, name) is None}
+
+    def kept(self) -> Mapping[str, float]:
+        if self.parent is None:
+            return {}
+        kept: Counter[str] = Counter()
+        for outer in around(self):
+            kept.update(outer.held)
+            kept.update({name: unit.amount for name, unit in outer.units.items() if unit.is_used_by(outer)})
+        return kept
 
     def tokens(self) -> Collection[str]:
         return self._manager.tokens(self)
@@ -137,12 +146,14 @@ class Admission:
         return self._manager.denial(self) is None
 
     def granted(self, needs: Mapping[str, float]) -> bool:
+        # First what a handler may fail at, then what is spent.
+        charges = self._charges()
         undo = self._manager.permit(self)
         if undo is None:
             return False
         self._undo = undo
-        for name, amount in self._charges().items():
-            lent = None if name in needs else lendable(self, name, self._pool)
+        for name, amount in charges.items():
+            lent = None if name in needs else lendable(self, name)
             if lent is not None:
                 lent.use(self)
             else:
@@ -154,7 +165,7 @@ class Admission:
     def charge(self) -> None:
         """Hold what a limit that has come since the start requires, be it free or not: the task counts against it."""
         for name, amount in self._charges().items():
-            if name not in self._held and name not in self.units:
+            if name not in self.held and name not in self.units:
                 self._take(name, amount)
 
     # --- within
@@ -164,7 +175,7 @@ class Admission:
 
     async def _wait(self) -> None:
         line, is_blocked = self._resources.line, False
-        place = line.ticket()
+        place = line.ticket(within=sum(1 for _ in around(self)))
         while True:
             granted = line.join(self, place)
             try:
@@ -189,10 +200,10 @@ class Admission:
 
     def _take(self, name: str, amount: float) -> None:
         if name.startswith(_CONCURRENCY):
-            Unit(self._pool, name, amount).use(self)
+            Unit(name, amount, self)
         else:
-            self._pool.take({name: amount})
-            self._held[name] = amount
+            self.pool.take({name: amount})
+            self.held[name] = amount
 
     def _withdraw(self) -> None:
         """It does not start: even tokens go back."""
@@ -203,7 +214,7 @@ class Admission:
     def _give_back(self) -> None:
         for unit in list(self.units.values()):
             unit.leave(self)
-        held, self._held = self._held, {}
+        held, self.held = self.held, {}
         self._gate.note_running(self, over=True)
         self._resources.give_back(held)
 

@@ -40,7 +40,7 @@ class Change:
         obeyed = {
             one.get("type"): one.get("revision")
             for one in listed
-            if isinstance(one, dict) and one.get("scope") == self.scope
+            if isinstance(one, dict) and one.get("scope") == self.scope and isinstance(one.get("type"), str)
         }
         # In a report that was cut short nothing is known to be absent.
         return all(obeyed.get(kind) == revision for kind, revision in self.set.items()) and not (
@@ -55,20 +55,22 @@ class Confirmations:
     """
 
     def __init__(self, connector: MqttConnector) -> None:
-        self._connector = connector
         self._reports = connector.messages(ALL_APPLIED)
 
     async def wait(self, change: Change, *, workers: int, timeout: float) -> frozenset[str]:
         """Wait until so many workers have applied a change, for at most ``timeout`` seconds.
 
         Returns:
-            the source ids of those that have; fewer than ``workers`` where the time was not enough.
+            the source ids of those that have; fewer than ``workers`` where the time, or the connector, ended before.
         """
         sources: set[str] = set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while len(sources) < workers:
-                    self._count(await anext(self._reports), change, sources)
+        if workers > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    async for message in self._reports:
+                        self._count(message, change, sources)
+                        if len(sources) >= workers:
+                            break
         return frozenset(sources)
 
     def _count(self, message: Message, change: Change, sources: set[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate", "Waiting"]
 
+_logger = logging.getLogger("cascade.connectors.mqtt")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
     """A task that waits at the gate.
 
     ``reason`` is the first thing in its way: ``pause global``, ``rate_limit task:fetch``, ``concurrency global``,
-    ``resource gpu``, ``turn for resource gpu`` (somebody came first who waits for it), or ``results`` (of lazy amounts).
+    ``resource gpu``, ``turn for resource gpu`` (who came first waits for it too), or ``results`` (of lazy amounts).
     """
 
     task_name: str
@@ -73,7 +76,8 @@ class Gate:
         self._waiting: dict[Admission, None] = {}
         self._running: dict[Admission, None] = {}
         self._generation = manager.generation
-        manager.add_listener(self._note_change)
+        manager.add_listener(self.resources.line.look_soon)
+        self.resources.line.before_look.append(self._charge)
 
     @classmethod
     @asynccontextmanager
@@ -190,8 +194,10 @@ class Gate:
         return len(self._running)
 
     def close(self) -> None:
-        """Leave the manager: changes are not heard of any more. A second call does nothing."""
-        self.manager.remove_listener(self._note_change)
+        """Leave the manager, when nobody waits any more: no change is heard of. A second call does nothing."""
+        if self._charge in self.resources.line.before_look:
+            self.resources.line.before_look.remove(self._charge)
+            self.manager.remove_listener(self.resources.line.look_soon)
 
     # --- for its admissions
 
@@ -215,12 +221,12 @@ class Gate:
         else:
             self._running[admission] = None
 
-    def _note_change(self) -> None:
-        """Those who run count against a limit that has just come, before anybody is let in under it."""
-        try:
-            if self._generation != self.manager.generation:
-                self._generation = self.manager.generation
-                for admission in list(self._running):
+    def _charge(self) -> None:
+        """Those who run count against a limit that has come, before anybody is let in under it."""
+        if self._generation != self.manager.generation:
+            self._generation = self.manager.generation
+            for admission in list(self._running):
+                try:
                     admission.charge()
-        finally:
-            self.resources.line.look_soon()
+                except Exception:  # a handler's: it must not keep others from being served
+                    _logger.exception("what constraints require of a running %s is not known", admission.name)

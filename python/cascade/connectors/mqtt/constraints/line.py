@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from .pool import Pool
 
-__all__ = ["Line", "Request"]
+__all__ = ["Line", "Place", "Request"]
 
-# So many starts may take a token past one who waits for a resource, before the next token is kept for him.
+Place = tuple[int, int]
+"""Where one stands in the line: the lower the earlier."""
+
+# So many starts may take a token past one who waits for a resource, before the next token is kept for that one.
 _PATIENCE = 100
 
 
@@ -26,6 +29,9 @@ class Request(Protocol):
 
     def needs(self) -> Mapping[str, float]:
         """What has to be free, resource to amount."""
+
+    def kept(self) -> Mapping[str, float]:
+        """What is not given back before it has been served and has ended."""
 
     def tokens(self) -> Collection[str]:
         """The rates of which a start takes a token."""
@@ -40,7 +46,7 @@ class Request(Protocol):
 class _Waiter:
     __slots__ = ("future", "overtaken", "place", "request")
 
-    def __init__(self, place: int, request: Request, future: asyncio.Future[None]) -> None:
+    def __init__(self, place: Place, request: Request, future: asyncio.Future[None]) -> None:
         self.place = place
         self.request = request
         self.future = future
@@ -61,16 +67,22 @@ class Line:
     def __init__(self, pool: Pool) -> None:
         self.claimed: set[str] = set()
         """What somebody has a claim to since the last look."""
+        self.before_look: list[Callable[[], object]] = []
+        """Called first at each look, to bring what is held up to date."""
         self._pool = pool
-        self._places = itertools.count()
-        self._lanes: dict[Hashable, OrderedDict[int, _Waiter]] = {}
+        self._tickets = itertools.count()
+        self._lanes: dict[Hashable, OrderedDict[Place, _Waiter]] = {}
         self._look_is_due = False
 
-    def ticket(self) -> int:
-        """The next place in the line."""
-        return next(self._places)
+    def ticket(self, within: int = 0) -> Place:
+        """The next place, for one who is inside so many others that have been served.
 
-    def join(self, request: Request, place: int) -> asyncio.Future[None]:
+        The innermost come first: those around them give nothing back before, so whoever stood between would be waited
+        for in a circle.
+        """
+        return -within, next(self._tickets)
+
+    def join(self, request: Request, place: Place) -> asyncio.Future[None]:
         """Wait at this place; the future is done when the request is granted, which may be at once."""
         future = asyncio.get_running_loop().create_future()
         lane = self._lanes.setdefault(request.alike, OrderedDict())
@@ -84,7 +96,7 @@ class Line:
             self.look()
         return future
 
-    def leave(self, request: Request, place: int) -> None:
+    def leave(self, request: Request, place: Place) -> None:
         """Wait no more; what it had a claim to is free for others."""
         self._drop(request.alike, place)
         self.look_soon()
@@ -105,13 +117,15 @@ class Line:
     def look(self) -> None:
         """Grant what can be granted."""
         self._look_is_due = False
-        # A grant may take what another one's claim rested on, and so free others of that claim.
+        for prepare in self.before_look:
+            prepare()
         while self._pass():
             pass
 
     def _pass(self) -> bool:
+        """Grant in turn; returns whether a grant may have taken what the claim of an earlier one rested on."""
         self.claimed = set()
-        any_granted = False
+        again = False
         held_up: list[_Waiter] = []
         heads = [next(iter(lane.values())) for lane in self._lanes.values()]
         queue = [(head.place, head) for head in heads]
@@ -127,18 +141,21 @@ class Line:
                 else:
                     if not granted:
                         continue
-                    any_granted = True
+                    again = again or bool(held_up)
                     waiter.future.set_result(None)
             self._drop(alike, waiter.place)
             if alike in self._lanes:
                 head = next(iter(self._lanes[alike].values()))
                 heappush(queue, (head.place, head))
-        return any_granted
+        return again
 
     def _grant(self, waiter: _Waiter, held_up: list[_Waiter]) -> bool:
         request = waiter.request
         needs, tokens = request.needs(), set(request.tokens())
-        if self._pool.exceeds(needs) is not None or not request.permitted():
+        kept = request.kept()
+        if self._pool.exceeds({name: need + kept.get(name, 0.0) for name, need in needs.items()}) is not None:
+            return False
+        if not request.permitted():
             return False
         if self.claimed.isdisjoint(needs) and self._pool.lacks(needs) is None:
             if not self.claimed.isdisjoint(tokens) or not request.granted(needs):
@@ -152,7 +169,7 @@ class Line:
         held_up.append(waiter)
         return False
 
-    def _drop(self, alike: Hashable, place: int) -> None:
+    def _drop(self, alike: Hashable, place: Place) -> None:
         lane = self._lanes.get(alike)
         if lane is not None and lane.pop(place, None) is not None and not lane:
             del self._lanes[alike]

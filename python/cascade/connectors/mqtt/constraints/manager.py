@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..presence import source_id as own_source_id
 from .constraint import expiry
 from .handlers import CapacityHandler, ConcurrencyHandler, ConstraintHandler, Foreign, PauseHandler, RateLimitHandler
+from .identity import Identity
 from .resources import ResourceManager
-from .scopes import Scope, Subject, is_map, same_scope, split_type
+from .scopes import Scope, Subject, is_map, split_type, topic_form
 from .wakeups import Wakeups
 
 __all__ = ["ConstraintManager"]
@@ -56,11 +56,11 @@ class ConstraintManager:
         self.generation = 0
         """How often what is in force has changed."""
         self._clock = clock
-        self._given = project_id, source_id
-        # A fork changes who this is.
-        self._identity: tuple[int, Subject] | None = None
+        self._identity = Identity(project_id, source_id)
         self._entries: dict[tuple[str, str], _Entry] = {}
-        self._next_expiry: float | None = None
+        self._of_topic: dict[str, dict[tuple[str, str], None]] = {}
+        # When to look for expired ones again: it may be early, where one that expires was lifted before.
+        self._next_expiry = math.inf
         self._concerned: dict[Subject, tuple[_Entry, ...]] = {}
         self._handlers: dict[str, ConstraintHandler] = {}
         self._wakeup_callback: Callable[[], object] | None = None
@@ -94,7 +94,9 @@ class ConstraintManager:
             what = f"type {constraint.type}" if scope.known else f"scope {constraint.scope}"
             _logger.warning("constraint %s has no effect here: its %s is not known", constraint.id, what)
         self._entries[key] = _Entry(constraint, scope, expires_at, handler)
+        self._of_topic.setdefault(topic_form(constraint.scope), {})[key] = None
         if expires_at is not None:
+            self._next_expiry = min(expires_at, self._next_expiry)
             self._wakeups.at(expires_at)
         self._changed()
 
@@ -104,21 +106,17 @@ class ConstraintManager:
         The scope may be percent-encoded, as it is in a topic; ``:`` and ``/`` are the same, as they are there.
         """
         wanted, type_ = split_type(scope)
-        self._remove(
-            [
-                key
-                for key in self._entries
-                if (same_scope(key[0], wanted) or same_scope(key[0], scope)) and type_ in (None, key[1])
-            ]
-        )
+        found = {**self._of_topic.get(topic_form(wanted), {}), **self._of_topic.get(topic_form(scope), {})}
+        self._remove([key for key in found if type_ in (None, key[1])])
 
     def cleanup_expired_constraints(self) -> None:
         """Forget what has expired; it is out of force from ``expires_at`` on without this call too."""
         now = self.now()
-        if self._next_expiry is not None and self._next_expiry <= now:
-            self._remove(
-                [key for key, one in self._entries.items() if one.expires_at is not None and one.expires_at <= now]
-            )
+        if self._next_expiry > now:
+            return
+        ends = {key: entry.expires_at for key, entry in self._entries.items() if entry.expires_at is not None}
+        self._next_expiry = min((end for end in ends.values() if end > now), default=math.inf)
+        self._remove([key for key, end in ends.items() if end <= now])
 
     def in_force(self) -> tuple[Any, ...]:
         """The constraints that are in force now, as they were given."""
@@ -158,6 +156,8 @@ class ConstraintManager:
     def permit(self, task: Any) -> list[Callable[[], object]] | None:
         """As ``check_permission``: what undoes the spending, to be called where the task does not start, or None."""
         concerned = self._concerning(task)
+        if not concerned:
+            return []
         if self._denying(task, concerned) is not None:
             return None
         for entry in concerned:
@@ -184,12 +184,7 @@ class ConstraintManager:
 
     def identity(self) -> Subject:
         """What tasks that say nothing of it belong to: this project and this source, as the last change found them."""
-        pid = os.getpid()
-        if self._identity is None or self._identity[0] != pid:
-            project_id, source_id = self._given
-            project_id = project_id or os.environ.get("CASCADE_PROJECT_ID") or "default"
-            self._identity = pid, Subject("", project_id, own_source_id(source_id))
-        return self._identity[1]
+        return self._identity.subject()
 
     # --- time, and who is woken
 
@@ -238,7 +233,7 @@ class ConstraintManager:
         return found
 
     def _subject(self, task: Any) -> Subject:
-        identity = self.identity()
+        identity = self._identity.subject()
         return Subject(
             task.name,
             getattr(task, "project_id", None) or identity.project_id,
@@ -254,7 +249,11 @@ class ConstraintManager:
 
     def _remove(self, keys: list[tuple[str, str]]) -> None:
         removed = [self._entries.pop(key) for key in keys]
-        self._note_expiry()
+        for entry in removed:
+            form = topic_form(entry.constraint.scope)
+            del self._of_topic[form][entry.constraint.scope, entry.constraint.type]
+            if not self._of_topic[form]:
+                del self._of_topic[form]
         for entry in removed:
             entry.handler.on_constraint_remove(entry.constraint, self)
         if removed:
@@ -262,15 +261,9 @@ class ConstraintManager:
 
     def _changed(self) -> None:
         self.generation += 1
-        self._identity = None
+        self._identity.look_again()
         self._concerned.clear()
-        self._note_expiry()
         self._wake()
-
-    def _note_expiry(self) -> None:
-        self._next_expiry = min(
-            (entry.expires_at for entry in self._entries.values() if entry.expires_at is not None), default=None
-        )
 
     def _ring(self) -> None:
         generation = self.generation

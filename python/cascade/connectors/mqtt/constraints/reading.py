@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from .signing import FindKey, Refusal, Stamp, verify
 from .topics import place, scope_topics, typed_topic
 
 __all__ = ["RESUME", "Heard", "Key", "Lift", "read"]
+
+_MOST_BYTES = 8_192
 
 Key = tuple[str, str]
 """Scope and type: the last constraint of these is the one in force."""
@@ -43,7 +46,8 @@ def read(topic: str, payload: Any, find_key: FindKey | None, *, now: float) -> H
     """What a decoded message on ``topic`` asks for; ``find_key``: only what is signed is obeyed.
 
     Raises:
-        Refusal: it is not to be obeyed; ``reason`` is one of ``signing.verify``'s, ``unreadable`` or ``foreign_topic``.
+        Refusal: it is not to be obeyed; ``reason`` is one of ``signing.verify``'s, ``unreadable``, ``too_large`` or
+            ``foreign_topic``.
     """
     if payload == {}:
         if find_key is not None:
@@ -51,6 +55,7 @@ def read(topic: str, payload: Any, find_key: FindKey | None, *, now: float) -> H
         return Heard(topic, *place(topic), None)
     if not isinstance(payload, dict):
         raise Refusal("unreadable", f"a constraint must be a JSON object, not {type(payload).__name__}")
+    _need_moderate(payload)
     stamp = None if find_key is None else verify(payload, topic, find_key, now=now)
     try:
         constraint = GlobalConstraint.parse(payload)
@@ -62,6 +67,23 @@ def read(topic: str, payload: Any, find_key: FindKey | None, *, now: float) -> H
     if stamp is not None:
         constraint = _as_stamped(constraint, stamp)
     return Heard(topic, constraint.scope, _type(topic, constraint.scope, (constraint.type,)), constraint, stamp)
+
+
+def _need_moderate(payload: dict[str, Any]) -> None:
+    """What is kept, and what is signed, has a bound; each value counts for what JSON needs of it at least."""
+    weight, rest = 0, deque([payload])
+    while rest:
+        value: Any = rest.popleft()
+        weight += 1
+        if isinstance(value, str | list | dict):
+            weight += len(value)
+        if weight > _MOST_BYTES:
+            raise Refusal("too_large", f"a constraint of over {_MOST_BYTES} bytes")
+        if isinstance(value, list):
+            rest.extend(value)
+        elif isinstance(value, dict):
+            rest.extend(value)
+            rest.extend(value.values())
 
 
 def _as_stamped(constraint: GlobalConstraint, stamp: Stamp) -> GlobalConstraint:

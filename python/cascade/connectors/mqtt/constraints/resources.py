@@ -122,6 +122,9 @@ class _Plain:
     def needs(self) -> Mapping[str, float]:
         return self._needs
 
+    def kept(self) -> Mapping[str, float]:
+        return {}
+
     def tokens(self) -> Collection[str]:
         return ()
 

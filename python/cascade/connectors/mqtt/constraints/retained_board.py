@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from .board import MOST, Board
 from .constraint import GlobalConstraint
 from .reading import Heard, Key, Lift
@@ -26,6 +28,7 @@ class RetainedBoard(Board):
         self._shared: dict[str, Heard] = {}
         self._lifted: dict[Key, GlobalConstraint] = {}
         self._round: dict[str, Heard] | None = None
+        # Both in the order of their times.
         # Scopes of which a type was lifted just now by its own topic: who did so fills the scope's own again.
         self._resuming: dict[str, float] = {}
         # Scopes with constraints on typed topics and an empty one of their own, and when that lifts them.
@@ -59,12 +62,10 @@ class RetainedBoard(Board):
             self._hear_live(message, now)
 
     def settle(self, now: float) -> float | None:
-        for scope, due in list(self._doubtful.items()):
-            if due <= now:
-                del self._doubtful[scope]
-                self._lift_all(scope)
-        self._resuming = {scope: due for scope, due in self._resuming.items() if due > now}
-        return min(self._doubtful.values(), default=None)
+        for scope in _due(self._doubtful, now):
+            self._lift_all(scope)
+        _due(self._resuming, now)
+        return next(iter(self._doubtful.values()), None)
 
     def typed(self, scope: str) -> dict[str, GlobalConstraint]:
         """What the typed topics of a scope hold, by type, in force or not."""
@@ -95,6 +96,7 @@ class RetainedBoard(Board):
             self._put(key, command)
             return
         if heard.type is not None:
+            self._resuming.pop(heard.scope, None)
             self._resuming[heard.scope] = now + _GRACE_S
             for key in kinds:
                 self._typed.pop(key, None)
@@ -118,6 +120,7 @@ class RetainedBoard(Board):
         for key in [key for key in self._held if key[0] == scope and key not in self._typed]:
             self._drop(key)
         if any(key[0] == scope for key in self._held):
+            self._doubtful.pop(scope, None)
             self._doubtful[scope] = now + _GRACE_S
 
     def _lift_all(self, scope: str) -> None:
@@ -168,3 +171,11 @@ class RetainedBoard(Board):
         if isinstance(heard.command, Lift):
             return [(heard.scope, kind) for kind in heard.command.types]
         return [] if heard.type is None else [(heard.scope, heard.type)]
+
+
+def _due(times: dict[str, float], now: float) -> list[str]:
+    """Take out those whose time has come; the earliest are the first."""
+    due = list(takewhile(lambda name: times[name] <= now, times))
+    for name in due:
+        del times[name]
+    return due

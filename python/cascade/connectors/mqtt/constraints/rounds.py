@@ -125,7 +125,7 @@ class _Member(CallbackSubscription):
 
     def __init__(self, rounds: Rounds, link: Link, topic_filter: str) -> None:
         self._rounds = rounds
-        super().__init__(link, topic_filter, partial(rounds.hear, topic_filter), 1, "json")
+        super().__init__(link, topic_filter, partial(rounds.hear, topic_filter), 1, "json", batches=False)
 
     def serve(self, loop: asyncio.AbstractEventLoop) -> None:
         self._rounds.loop = loop

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from ..errors import ConstraintError
 
-__all__ = ["Scope", "Subject", "is_map", "same_scope", "split_type"]
+__all__ = ["Scope", "Subject", "is_map", "split_type", "topic_form"]
 
 _KINDS = ("project", "task", "source", "run")
 _WILD = re.compile(r"[*?\[]")
@@ -72,9 +72,9 @@ class Scope:
         return scope
 
 
-def same_scope(one: str, other: str) -> bool:
-    """Whether two scopes have one topic: there ``:`` is ``/``, so a topic does not tell them apart."""
-    return one.replace(":", "/") == other.replace(":", "/")
+def topic_form(scope: str) -> str:
+    """The scope as its topic has it: there ``:`` is ``/``, so two scopes may look the same."""
+    return scope.replace(":", "/")
 
 
 def split_type(scope: str) -> tuple[str, str | None]:
@@ -94,4 +94,10 @@ def is_map(task: Any) -> bool:
 
 
 def _pattern(value: str) -> Callable[[Any], Any]:
-    return re.compile(translate(value)).match if _WILD.search(value) else partial(eq, value)
+    if not _WILD.search(value):
+        return partial(eq, value)
+    start = value[:-1]
+    if value.endswith("*") and not _WILD.search(start):
+        # The usual pattern, and a hundred times as fast to make.
+        return lambda name: name.startswith(start)
+    return re.compile(translate(value)).match

@@ -30,7 +30,9 @@ class Wakeups:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def at(self, moment: float) -> None:
-        """Ring at this time of the clock."""
+        """Ring at this time of the clock; a time beyond all reckoning never comes."""
+        if not math.isfinite(moment * _TICKS_A_SECOND):
+            return
         tick = math.ceil(moment * _TICKS_A_SECOND)
         if tick not in self._asked:
             self._asked.add(tick)

@@ -25,12 +25,14 @@ class RateLimitHandler(ConstraintHandler):
 
     def __init__(self) -> None:
         self._buckets: dict[str, Bucket] = {}
+        self._lifted: set[str] = set()
 
     def handles_type(self) -> str:
         return "rate_limit"
 
     def on_constraint_add(self, constraint: Any, manager: ConstraintManager) -> None:
         rate, now = Rate.read(constraint), manager.now()
+        self._lifted.discard(constraint.scope)
         bucket = self._buckets.get(constraint.scope)
         if bucket is None:
             self._buckets[constraint.scope] = Bucket(rate, now)
@@ -38,10 +40,10 @@ class RateLimitHandler(ConstraintHandler):
             bucket.change(rate, now)
 
     def on_constraint_remove(self, constraint: Any, manager: ConstraintManager) -> None:
+        self._lifted.add(constraint.scope)
         now = manager.now()
-        kept = {one.scope for one in manager.in_force() if one.type == self.handles_type()}
-        full = [scope for scope, bucket in self._buckets.items() if scope not in kept and bucket.is_full(now)]
-        for scope in full:
+        for scope in [scope for scope in self._lifted if self._buckets[scope].is_full(now)]:
+            self._lifted.remove(scope)
             del self._buckets[scope]
 
     def check_permission(self, task: Any, constraint: Any, manager: ConstraintManager) -> bool:
