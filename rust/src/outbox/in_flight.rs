@@ -10,7 +10,11 @@ pub use replay::Uncertain;
 use super::ids::{Ack, Ids, Owner};
 use super::segment::Segment;
 use super::sent::{Fate, Sent, Span};
-use crate::packet;
+use crate::{packet, prefetch};
+
+/// So many frames ahead memory is asked for, and so much of each: most often that holds the identifier.
+const AHEAD: usize = 6;
+const HEAD: usize = 128;
 
 /// How many messages may be in flight: in all, and at QoS 2.
 #[derive(Clone, Copy, Debug)]
@@ -164,7 +168,10 @@ impl InFlight {
                 sent.next += 1;
                 continue;
             }
-            let frame = &mut bytes[entry.offset as usize..(entry.offset + entry.len) as usize];
+            let range = entry.offset as usize..(entry.offset + entry.len) as usize;
+            // Whoever published it had it last; its successors are asked for while this one is stamped.
+            prefetch::for_write(bytes.as_ptr().wrapping_add(range.start + AHEAD * range.len()), HEAD);
+            let frame = &mut bytes[range];
             let replayed = entry.packet_id != 0;
             if !replayed {
                 let exactly_once = packet::qos(frame) == 2;

@@ -82,7 +82,7 @@ impl Sent {
     pub fn fate(&self) -> Fate {
         match self.live {
             0 => Fate::Forgotten,
-            _ if self.is_sparse(4) && (self.live_bytes == 0 || self.buffers() > COMPACT_MIN_BYTES) => Fate::Compacted,
+            _ if self.is_sparse(8) && (self.live_bytes == 0 || self.buffers() > COMPACT_MIN_BYTES) => Fate::Compacted,
             _ => Fate::Kept,
         }
     }

@@ -97,21 +97,24 @@ pub fn publish(out: &mut Vec<u8>, topic: &[u8], payload: &[u8], qos: u8, retain:
     let body = publish_body(topic.len(), payload.len(), qos)?;
     let (header, size) = fixed_header(first::PUBLISH | (qos << 1) | u8::from(retain), body);
     let topic_len = u16::try_from(topic.len()).ok()?;
-    let topic_len = topic_len.to_be_bytes();
-    let identifier: &[u8] = if qos > 0 { &[0, 0] } else { &[] };
-    // Just what `publish_size` said, which is what the outbox has accounted for.
-    out.reserve(size + body);
+    // Just what `publish_size` said, which is what the outbox has accounted for; it is never less than `header`.
+    out.reserve((size + body).max(header.len()));
     let start = out.len();
-    // SAFETY: there is room for the frame. The header is written with all its five bytes, which no frame is shorter
-    // than, and what it does not fill is written over. All of the frame is written before the length tells of it.
+    // SAFETY: there is room for the frame, and for all five bytes of the header, of which those that it does not fill
+    // are written over. All of the frame is written before the length tells of it.
     unsafe {
         let frame = out.as_mut_ptr().add(start);
         frame.cast::<[u8; 5]>().write(header);
         let mut end = frame.add(size);
-        for part in [&topic_len, topic, identifier, payload] {
-            end.copy_from_nonoverlapping(part.as_ptr(), part.len());
-            end = end.add(part.len());
+        end.cast::<[u8; 2]>().write(topic_len.to_be_bytes());
+        end = end.add(2);
+        end.copy_from_nonoverlapping(topic.as_ptr(), topic.len());
+        end = end.add(topic.len());
+        if qos > 0 {
+            end.cast::<[u8; 2]>().write([0, 0]);
+            end = end.add(2);
         }
+        end.copy_from_nonoverlapping(payload.as_ptr(), payload.len());
         out.set_len(start + size + body);
     }
     Some(size + body)

@@ -94,7 +94,11 @@ pub fn encode_json(
 ) -> Result<(), EncodeError> {
     let start = out.len();
     let mut encoder = Encoder { out: Buffer::new(std::mem::take(out), limit), default, shapes };
-    let encoded = encoder.any(value, 0).and_then(|()| encoder.out.finish());
+    let encoded = match exact::<PyDict>(value) {
+        Some(dict) => encoder.dict(dict, 0),
+        None => encoder.any(value, 0),
+    };
+    let encoded = encoded.and_then(|()| encoder.out.finish());
     *out = encoder.out.into_inner();
     encoded.map_err(|stop| {
         out.truncate(start);
