@@ -49,6 +49,9 @@ class Job:
     task: asyncio.Task[None] | None = None
     within: list[Job] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return f"<{self.name} of {self.run_id}, needs {self.needs}, {self.state}, in {self.around}>"
+
     def is_in(self, scope: str) -> bool:
         kind, _, value = scope.partition(":")
         return kind == "global" or fnmatchcase(
@@ -158,14 +161,8 @@ class SteeringMachine(RuleBasedStateMachine):
         if around := [job for job in self.jobs if job.state == "running" and not job.ended.is_set()]:
             outer = data.draw(st.sampled_from(around))
             assert outer.inside is not None
-            job = Job(
-                "a",
-                outer.run_id,
-                data.draw(NEEDS) if not outer.needs else {},
-                outer,
-                data.draw(st.sampled_from([None, 1])),
-                asyncio.Event(),
-            )
+            needs = {} if outer.holds_some() else data.draw(NEEDS)
+            job = Job("a", outer.run_id, needs, outer, data.draw(st.sampled_from([None, 1])), asyncio.Event())
             outer.within.append(job)
             self.enter(job, outer.inside.copy())
 
