@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+import pytest
 from given_constraints import constraint
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -318,5 +319,6 @@ def rate_of(one: GlobalConstraint) -> tuple[float, float]:
     return per_s, one.params.get("capacity", max(1.0, per_s)) if per_s else math.inf
 
 
-TestSteering = SteeringMachine.TestCase
+# A quarter of a minute of one processor, which others may want too.
+TestSteering = pytest.mark.timeout(600)(SteeringMachine.TestCase)
 TestSteering.settings = settings(max_examples=max(1_000, settings.default.max_examples), stateful_step_count=25)
