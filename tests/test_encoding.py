@@ -240,6 +240,39 @@ def test_a_hook_changes_the_dict_that_is_written(codec: Codec, change: str) -> N
     assert codec.encode(payload, default, 1 << 20) == Refused("a dict changed while it was being serialised")
 
 
+@pytest.mark.parametrize("at", ["key", "value"])
+def test_what_a_hook_takes_out_of_the_dict_clears_it_at_its_end(codec: Codec, at: str) -> None:
+    payload: dict[Any, Any] = {}
+    rubbish: list[bytes] = []
+
+    class Last:
+        def __del__(self) -> None:
+            payload.clear()
+            rubbish.extend(b"A" * size for size in range(200, 2000, 8) for _ in range(20))
+
+    class Key(str):
+        last: Last
+
+    def default(value: object) -> str:
+        if at == "value":
+            payload["it"] = 0
+        else:
+            del payload["it"]
+            payload["it"] = 0
+        return "x"
+
+    key = Key("it")
+    if at == "key":
+        key.last = Last()
+    payload[key] = Last() if at == "value" else object()
+    del key
+    payload |= {f"key {number}": number for number in range(8)}
+    whole = '{"it":"x",' + ",".join(f'"key {number}":{number}' for number in range(8)) + "}"
+    # Nobody says when the last reference to it goes: within the encoding, or behind it.
+    changed = Refused("a dict changed while it was being serialised")
+    assert codec.encode(payload, default, 1 << 20) in (changed, whole.encode())
+
+
 def test_a_hook_changes_the_list_that_is_written(codec: Codec) -> None:
     shrinking: list[Any] = [object() for _ in range(100)]
 

@@ -138,7 +138,9 @@ impl Segment {
             let (start, len) = (entry.offset as usize, entry.len as usize);
             let old = frame(&self.bytes, entry);
             array.clear();
-            if entry.batched > 0 && compress(packet::payload_of(old), &mut array) {
+            let payload = packet::payload_of(old);
+            // One that a lost connection gave back may be compressed already.
+            if entry.batched > 0 && payload.starts_with(b"[") && compress(payload, &mut array) {
                 packed.clear();
                 packet::publish(&mut packed, packet::topic_of(old), &array, packet::qos(old), false);
                 self.bytes[end..end + packed.len()].copy_from_slice(&packed);

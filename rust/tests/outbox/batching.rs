@@ -1,5 +1,6 @@
 //! Events in batches: what closes one, what goes out, and what is counted.
 
+use cascade_mqtt_core::compression;
 use cascade_mqtt_core::outbox::{Ack, Batching, Cause, DropReason, Limits, OnFull, Outbox, Outcome, Pending, Progress};
 use cascade_mqtt_core::packet::{self, Incoming, MAX_REMAINING};
 
@@ -81,6 +82,23 @@ fn count_and_bytes_close_a_batch_whatever_its_header_needs() {
         }
         assert_eq!(found, expected, "{batching:?}");
         assert_eq!((outbox.counters().written, outbox.allocated()), (8, 0));
+    }
+}
+
+#[test]
+fn what_is_sent_again_is_compressed_once() {
+    let limits = limits(64 << 20, 100, 100, OnFull::DropOldest);
+    let mut outbox = opened_with(limits, Batching { events: 60_000, bytes: 15 << 20, compress: true, ..BATCHING });
+    for _ in 0..2_000 {
+        // So much of the same that even the compressed array gets shorter by compression.
+        Sample::event(0, 0, 4_000).offer(&mut outbox).unwrap();
+    }
+    for _ in 0..2 {
+        outbox.mark();
+        let mut segment = outbox.take_telemetry().unwrap();
+        segment.pack(compression::shorten);
+        assert_eq!(frames(&segment.bytes).len(), 2_000);
+        outbox.give_back(segment, 0);
     }
 }
 

@@ -52,6 +52,8 @@ impl<'py> Encoder<'_, 'py> {
                 }
             }
             self.value(&value, depth)?;
+            // If a hook took them out of the dict, this is their end, and what runs then may change it again.
+            drop((key, value));
             if dict.len() != size {
                 return Err(changed());
             }
