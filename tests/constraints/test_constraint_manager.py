@@ -61,6 +61,7 @@ def test_a_constraint_keeps_what_it_does_not_know():
         ({"expires_at": "soon"}, "expires_at"),
         ({"expires_at": True}, "expires_at"),
         ({"expires_at": float("nan")}, "expires_at"),
+        ({"expires_at": 10**400}, "expires_at"),
     ],
 )
 def test_a_constraint_that_cannot_be_read_says_which_field(change, field):
@@ -75,10 +76,16 @@ def test_a_constraint_that_cannot_be_read_says_which_field(change, field):
     ("kind", "params", "field"),
     [
         ("rate_limit", {}, "params.rate"),
-        *(("rate_limit", {"rate": rate}, "params.rate") for rate in ("x", "1/w", "-1", "nan/s", "inf", True, -1, [])),
-        *(("rate_limit", {"rate": 1, "capacity": n}, "params.capacity") for n in (0, 0.5, -1, "2", True)),
-        *(("concurrency", {"limit": limit}, "params.limit") for limit in (None, -1, 1.5, "2", True, float("inf"))),
-        *(("capacity", {"gpu": amount}, "params.gpu") for amount in (-1, "2", None, float("nan"))),
+        *(
+            ("rate_limit", {"rate": rate}, "params.rate")
+            for rate in ("x", "1/w", "-1", "nan/s", "inf", True, -1, [], 10**400)
+        ),
+        *(("rate_limit", {"rate": 1, "capacity": n}, "params.capacity") for n in (0, 0.5, -1, "2", True, 10**400)),
+        *(
+            ("concurrency", {"limit": limit}, "params.limit")
+            for limit in (None, -1, 1.5, "2", True, float("inf"), 10**400)
+        ),
+        *(("capacity", {"gpu": amount}, "params.gpu") for amount in (-1, "2", None, float("nan"), 10**400)),
         ("capacity", {}, "params"),
     ],
 )
