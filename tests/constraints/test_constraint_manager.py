@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,6 +62,7 @@ def test_a_constraint_keeps_what_it_does_not_know():
         ({"expires_at": "soon"}, "expires_at"),
         ({"expires_at": True}, "expires_at"),
         ({"expires_at": float("nan")}, "expires_at"),
+        ({"expires_at": 10**400}, "expires_at"),
     ],
 )
 def test_a_constraint_that_cannot_be_read_says_which_field(change, field):
@@ -75,10 +77,16 @@ def test_a_constraint_that_cannot_be_read_says_which_field(change, field):
     ("kind", "params", "field"),
     [
         ("rate_limit", {}, "params.rate"),
-        *(("rate_limit", {"rate": rate}, "params.rate") for rate in ("x", "1/w", "-1", "nan/s", "inf", True, -1, [])),
-        *(("rate_limit", {"rate": 1, "capacity": n}, "params.capacity") for n in (0, 0.5, -1, "2", True)),
-        *(("concurrency", {"limit": limit}, "params.limit") for limit in (None, -1, 1.5, "2", True, float("inf"))),
-        *(("capacity", {"gpu": amount}, "params.gpu") for amount in (-1, "2", None, float("nan"))),
+        *(
+            ("rate_limit", {"rate": rate}, "params.rate")
+            for rate in ("x", "1/w", "-1", "nan/s", "inf", True, -1, [], 10**400)
+        ),
+        *(("rate_limit", {"rate": 1, "capacity": n}, "params.capacity") for n in (0, 0.5, -1, "2", True, 10**400)),
+        *(
+            ("concurrency", {"limit": limit}, "params.limit")
+            for limit in (None, -1, 1.5, "2", True, float("inf"), 10**400)
+        ),
+        *(("capacity", {"gpu": amount}, "params.gpu") for amount in (-1, "2", None, float("nan"), 10**400)),
         ("capacity", {}, "params"),
     ],
 )
@@ -430,6 +438,32 @@ def test_expiry_and_tokens_wake_when_they_are_due():
     assert token == pytest.approx(4 + 5, abs=0.01)
 
 
+def test_twenty_thousand_ends_are_not_all_remembered_and_the_last_one_still_wakes():
+    """A controller that renews a pause each second for years must not fill the memory of those who obey it."""
+
+    async def main() -> tuple[float, float]:
+        loop = asyncio.get_running_loop()
+        manager = ConstraintManager(clock=loop.time)
+        end = loop.time() + 1_000_000
+        put(manager, "pause", expires_at=end + 1)
+        tracemalloc.start()
+        try:
+            for second in range(20_000):
+                put(manager, "concurrency", limit=3, expires_at=end - second)
+            grown = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        assert grown < 1_000_000
+        put(manager, "concurrency", limit=3, expires_at=end)
+        lifted = asyncio.Event()
+        manager.set_wakeup_callback(lambda: manager.in_force() or lifted.set())
+        await lifted.wait()
+        return loop.time(), end + 1
+
+    woken, last = run(main())
+    assert woken == pytest.approx(last, abs=0.01)
+
+
 def test_what_was_asked_for_without_a_loop_is_taken_up_by_the_next(monkeypatch):
     """Time through the module: what replaces ``time.time`` is seen."""
     manager = ConstraintManager()
@@ -502,6 +536,24 @@ def test_another_handler_that_refuses_keeps_the_old_one(manager):
         manager.update_constraint(GlobalConstraint(id="b", scope="global", type="curfew", params={}))
     assert curfew.events == [("add", "a"), ("remove", "a"), ("add", "a")]
     assert list(manager._constraints) == ["a"]
+
+
+def test_another_handler_that_fails_as_its_constraint_ends_is_told_and_harms_nobody(manager, clock, caplog):
+    class Unhinged(Curfew):
+        def on_constraint_remove(self, constraint: Any, manager: Any) -> None:
+            raise KeyError(constraint.id)
+
+    manager.register_handler(Unhinged())
+    put(manager, "curfew", hour=22, expires_at=clock() + 1)
+    put(manager, "concurrency", limit=1, expires_at=clock() + 1)
+    woken: list[int] = []
+    manager.set_wakeup_callback(lambda: woken.append(1))
+    clock.now += 2
+    assert manager.check_permission(task())
+    assert manager.get_extra_requirements(task()) == {}
+    assert manager.resource_manager.can_acquire({"constraint:concurrency:global": 2}), "its limit is lifted too"
+    assert woken
+    assert "curfew" in caplog.text
 
 
 def test_a_handler_takes_the_place_of_the_one_before(manager):

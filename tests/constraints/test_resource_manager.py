@@ -253,7 +253,7 @@ def test_fractions_add_up():
     on_hands({"cpu": 0.3}, scenario)
 
 
-@pytest.mark.parametrize("amount", [-1, float("nan"), float("inf"), True, "2", None])
+@pytest.mark.parametrize("amount", [-1, float("nan"), float("inf"), True, "2", None, pytest.param(10**400, id="huge")])
 def test_amounts_that_are_none_are_refused(amount):
     async def main() -> None:
         resources = ResourceManager({"gpu": 2})

@@ -225,6 +225,8 @@ def test_a_policy_that_does_not_exist_is_named(new_connector, peer):
         ("[1]", "unreadable"),
         ('{"id": "x", "scope": "%s", "type": "concurrency", "params": {"limit": -1}}', "unreadable"),
         ('{"id": "x", "scope": "%s", "type": "rate_limit", "params": {"rate": "fast"}}', "unreadable"),
+        ('{"id": "x", "scope": "%s", "type": "concurrency", "params": {"limit": 1' + 400 * "0" + "}}", "unreadable"),
+        ('{"id": "x", "scope": "%s", "type": "pause", "expires_at": 1' + 400 * "0" + "}", "unreadable"),
         ('{"id": "x", "scope": "%s", "type": "resume", "params": {}}', "unreadable"),
         ('{"id": "x", "scope": "%s", "type": "pause", "params": {"x": "' + 10_000 * "x" + '"}}', "too_large"),
         ('{"id": "x", "scope": "%s", "type": "pause", "more": [' + 5_000 * "[]," + "[]]}", "too_large"),

@@ -86,10 +86,13 @@ def expiry(value: Any) -> float | None:
 
 
 def finite(value: Any) -> TypeGuard[int | float]:
-    """Whether it is a number that can be reckoned with: no bool, NaN or infinity."""
+    """Whether it is a number that can be reckoned with: no bool, NaN or infinity, and none that no float holds."""
     if isinstance(value, bool) or not isinstance(value, (int, float, numbers.Real)):
         return False
-    return math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # JSON has whole numbers of any size
+        return False
 
 
 def _text(payload: Mapping[str, Any], name: str) -> str:

@@ -255,7 +255,10 @@ class ConstraintManager:
             if not self._of_topic[form]:
                 del self._of_topic[form]
         for entry in removed:
-            entry.handler.on_constraint_remove(entry.constraint, self)
+            try:
+                entry.handler.on_constraint_remove(entry.constraint, self)
+            except Exception:  # it must not keep the others in force, nor be the error of a task that only asked
+                _logger.exception("the handler of %s failed at its end", entry.constraint.type)
         if removed:
             self._changed()
 
@@ -268,6 +271,7 @@ class ConstraintManager:
     def _ring(self) -> None:
         generation = self.generation
         self.cleanup_expired_constraints()
+        self._wakeups.at(self._next_expiry)
         if generation == self.generation:
             self._wake()
 

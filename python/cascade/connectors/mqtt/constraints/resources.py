@@ -7,6 +7,7 @@ from collections.abc import Collection, Hashable, Mapping
 from typing import Any
 
 from ..errors import ConstraintError
+from .constraint import finite
 from .line import Line
 from .pool import LIMITS, Pool, checked, over
 
@@ -137,6 +138,6 @@ class _Plain:
 
 
 def _total(name: str, amount: Any) -> float:
-    if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not amount >= 0:
+    if not (finite(amount) or amount == math.inf) or amount < 0:
         raise ConstraintError(f"the capacity of {name} must be a number from 0 up, not {amount!r}", field=name)
     return float(amount)

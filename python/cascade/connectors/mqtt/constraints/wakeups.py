@@ -13,6 +13,8 @@ __all__ = ["Wakeups"]
 _TICKS_A_SECOND = 1000
 # The clock may be set, or the machine sleep; it is looked at again after so long.
 _LONGEST_S = 60.0
+# Of more than these the later half is forgotten: who still waits at an earlier one asks again.
+_MOST = 4096
 
 
 class Wakeups:
@@ -37,6 +39,9 @@ class Wakeups:
         if tick not in self._asked:
             self._asked.add(tick)
             heappush(self._ticks, tick)
+            if len(self._ticks) > _MOST:
+                self._ticks = sorted(self._ticks)[: _MOST // 2]
+                self._asked = set(self._ticks)
         self.arm()
 
     def arm(self) -> None:
