@@ -23,6 +23,7 @@ GROUPS = {
     "outage": "each call while the far end stands still (SIGSTOP), twice what the queue's 64 MiB hold",
     "many": "idle connectors in a fresh process; connectors and threads that publish together",
     "batch": "through one stock mosquitto, dict to another process's asynchronous callback; bytes on the wire",
+    "constraints": "asking whether a task may start, by how many constraints are in force",
     "import": "a fresh interpreter that has imported asyncio",
 }
 """What each group measures, in the order of the report."""
