@@ -6,6 +6,7 @@ import asyncio
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from given_constraints import put, task
@@ -131,6 +132,24 @@ def test_an_amount_is_computed_once_a_run():
         resolver.forget("r1")
         await resolver.resolve({"gpu": amount}, {"a": 1}, run_id="r1")
         assert amount.asked == 5
+
+    run(main())
+
+
+def test_a_run_without_end_fills_no_memory():
+    async def main() -> None:
+        resolver, alive = ConstraintResolver(), WeakSet()
+        awaited = asyncio.get_running_loop().create_future()
+        first = asyncio.create_task(resolver.resolve({"gpu": awaited}, run_id="r"))
+        for _ in range(10_000):
+            amount = Doubled()
+            alive.add(amount)
+            await resolver.resolve({"gpu": amount}, {"a": 1}, run_id="r")
+        assert len(alive) < 5_000
+        second = asyncio.create_task(resolver.resolve({"gpu": awaited}, run_id="r"))
+        await asyncio.sleep(1)
+        awaited.set_result(3)
+        assert await first == await second == {"gpu": 3}
 
     run(main())
 

@@ -267,6 +267,40 @@ async def test_an_unreadable_limit_leaves_the_one_before_it_in_force_over_a_reco
     assert await settled(lambda: [dict(one.params) for one in manager.in_force()]) == [{"rate": "10/m"}]
 
 
+class Careless:
+    """A handler of somebody's own, with the five methods; it forgets that params may lack what it looks for."""
+
+    def handles_type(self) -> str:
+        return "curfew"
+
+    def on_constraint_add(self, constraint: Any, manager: Any) -> None:
+        constraint.params["hour"]
+
+    def on_constraint_remove(self, constraint: Any, manager: Any) -> None:
+        raise OSError
+
+    def check_permission(self, task: Any, constraint: Any, manager: Any) -> bool:
+        return True
+
+    def append_requirements(self, task: Any, constraint: Any, requirements: dict[str, Any], manager: Any) -> None:
+        pass
+
+
+async def test_a_handler_that_fails_keeps_nothing_else_from_being_obeyed(connected, peer, new_sync, caplog):
+    manager = ConstraintManager()
+    manager.register_handler(Careless())
+    sync = new_sync(await connected(peer), manager)
+    await sync.start(timeout=30)
+    for kind, params in (("curfew", {"hour": 22}), ("curfew", {}), ("pause", {})):
+        peer.send(wire.publish(topic("global", kind), message("global", kind, params).encode()))
+    await eventually(lambda: sync.stats().refused == {"unreadable": 1} and sync.stats().in_force == 2)
+    assert [(one.type, dict(one.params)) for one in manager.in_force()] == [("curfew", {"hour": 22}), ("pause", {})]
+    peer.send(wire.publish(topic("global"), b""))
+    await eventually(lambda: sync.stats().in_force == 0)
+    assert manager.in_force() == ()
+    assert "callback" not in caplog.text
+
+
 async def test_a_flood_of_refusals_is_a_few_lines_and_reports(connected, own_mosquitto, new_observer, new_sync, caplog):
     broker = own_mosquitto()
     observer = new_observer(broker, "cascade/applied/me")

@@ -124,6 +124,14 @@ def test_a_method_that_was_taken_before_the_fork(run_program, peer):
     assert payloads(peer, "in a hook") == [b'"parent"']
 
 
+def test_a_child_does_not_take_back_what_its_parent_obeys(run_program, peer):
+    assert run_program("fork_synchronised", peer).said == [{"child": "left"}, {"parent": "left"}]
+    eventually_blocking(lambda: len(peer.of(wire.DISCONNECT)) == 2)
+    told = [(one.topic, bool(one.payload)) for one in peer.published()]
+    report = "cascade/applied/parent"
+    assert told == [(report, True), ("child", True), ("parent", True), (report, False)]
+
+
 def test_subscriptions_stay_with_the_parent(start_program, peer):
     """Handles and iterators that the child inherits may be ended there; the parent's go on."""
     program = start_program("fork_subscribed", peer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ class Reporter:
         self._report = report
         self._timer: asyncio.TimerHandle | None = None
         self._topic: str | None = None
+        self._process = 0
         self._sent_at = -math.inf
         self._ended = 0
         self._quiet_until = -math.inf
@@ -92,12 +94,13 @@ class Reporter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._topic is not None:
+        # A forked child has this object too, but the report is its parent's.
+        if self._topic is not None and self._process == os.getpid():
             self._connector.publish_nowait(self._topic, None, retain=True)
-            self._topic = None
+        self._topic = None
 
     def _publish(self) -> None:
         self._timer = None
-        self._topic = applied_topic(self._connector.source_id)
+        self._topic, self._process = applied_topic(self._connector.source_id), os.getpid()
         if self._connector.publish_nowait(self._topic, self._report(), retain=True):
             self._sent_at = asyncio.get_running_loop().time()

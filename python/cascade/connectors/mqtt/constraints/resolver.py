@@ -16,6 +16,8 @@ __all__ = ["ConstraintResolver"]
 
 # Runs whose amounts are remembered; the one that was asked for the longest ago goes first.
 _RUNS = 64
+# Amounts of one run that are remembered, likewise: a run may last as long as its process.
+_AMOUNTS = 4096
 
 
 class ConstraintResolver:
@@ -27,7 +29,7 @@ class ConstraintResolver:
 
     def __init__(self, *, timeout: float | None = None) -> None:
         self._timeout = timeout
-        self._runs: OrderedDict[str, dict[Hashable, tuple[object, _Shared]]] = OrderedDict()
+        self._runs: OrderedDict[str, OrderedDict[Hashable, tuple[object, _Shared]]] = OrderedDict()
 
     @overload
     async def resolve(
@@ -129,7 +131,7 @@ class ConstraintResolver:
             raise ConstraintError(f"{what} from {lazy.dependency}, which failed: {_text(error)}") from error
 
     def _shared(self, value: Any, lazy: Lazy, results: Results, run_id: str) -> _Shared:
-        amounts = self._runs.setdefault(run_id, {})
+        amounts = self._runs.setdefault(run_id, OrderedDict())
         self._runs.move_to_end(run_id)
         if len(self._runs) > _RUNS:
             self._runs.popitem(last=False)
@@ -138,6 +140,8 @@ class ConstraintResolver:
         if known is None or known[1].is_over():
             # The value is held, so that no other one gets its id.
             known = amounts[key] = value, _Shared(lazy.amount(results))
+        amounts.move_to_end(key)
+        _forget_eldest(amounts)
         return known[1]
 
 
@@ -154,6 +158,10 @@ class _Shared:
             return self._task.get_loop().is_closed()
         return self._task.cancelled() or self._task.exception() is not None
 
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for it."""
+        return self._asking > 0 and not self._task.done()
+
     async def result(self) -> Any:
         self._asking += 1
         try:
@@ -162,6 +170,16 @@ class _Shared:
             self._asking -= 1
             if not self._asking and not self._task.done():
                 self._task.cancel()
+
+
+def _forget_eldest(amounts: OrderedDict[Hashable, tuple[object, _Shared]]) -> None:
+    """Keep to the bound, but for those that are still awaited: a second one of an awaitable cannot be begun."""
+    while len(amounts) > _AMOUNTS:
+        key = next(iter(amounts))
+        if amounts[key][1].is_awaited():
+            amounts.move_to_end(key)
+            return
+        del amounts[key]
 
 
 class _Charged:

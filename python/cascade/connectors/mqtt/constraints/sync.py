@@ -220,7 +220,7 @@ class ConstraintSync:
         if constraint is not None:
             try:
                 self._manager.update_constraint(constraint)
-            except ValueError as error:
+            except Exception as error:  # a handler's may be of any kind
                 self._board.take_back(key, self._applied.get(key))
                 self._refuse("unreadable", f"{kind} of {scope}", error)
                 return
