@@ -230,11 +230,12 @@ impl Reader {
                     core.count_inbox_drops(InboxDrop::Full, count(inbox));
                     continue;
                 }
+                // Before the callback can look.
+                core.received.fetch_add(count(inbox) as u64, Ordering::Relaxed);
                 match batch_of.filter(|_| inbox.batches) {
                     Some(topic) => inbox.push_batch(topic, self.batch.elements(publish.payload), flags),
                     None => inbox.push(publish.topic, publish.payload, flags),
                 }
-                core.received.fetch_add(count(inbox) as u64, Ordering::Relaxed);
                 if !self.complained.is_empty() {
                     self.complained.remove(&inbox.subscription);
                 }
