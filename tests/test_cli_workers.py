@@ -97,7 +97,7 @@ async def test_as_lines_for_a_reader(backend, broker, prefix, connected, crash):
     assert "offline 2h00m" in crashed
     (online,) = (line for line in lines if f"{prefix}-\\x1b[31m" in line)
     assert "online" in online
-    assert "RUNNING t-1" in online
+    assert "RUNNING build" in online
 
 
 async def test_prune_takes_the_wills_of_workers_that_are_gone_and_old(
@@ -129,6 +129,16 @@ def test_with_nobody_announced_it_says_how_to_turn_that_on(backend, peer):
     done = in_this_process("workers", "--listen", "0", "--backend", backend, "--broker", f"{peer.host}:{peer.port}")
     assert (done.returncode, done.stdout) == (0, "")
     assert "CASCADE_MQTT_PRESENCE" in done.stderr
+
+
+def test_what_has_ended_since_the_report_is_not_obeyed_any_more():
+    roster = Roster()
+    lasting, ended = (
+        {"scope": "global", "type": kind, "expires_at": end} for kind, end in (("pause", None), ("x", 50))
+    )
+    roster.note_applied("cascade/applied/w", {"constraints": [lasting, ended]})
+    assert roster.workers["w"].obeys(49) == [lasting, ended]
+    assert roster.workers["w"].obeys(50) == [lasting]
 
 
 @pytest.mark.parametrize(

@@ -127,15 +127,21 @@ def test_capacities_follow_the_machine_and_wake_waiters(machine):
     run(main())
 
 
-def test_a_machine_that_cannot_be_read_leaves_what_was_known(machine, caplog):
+def test_a_machine_that_cannot_be_read_for_a_while_leaves_what_was_known(machine, caplog):
     async def main() -> None:
         root = machine(VERSION_2)
         resources = ResourceManager()
         following = asyncio.create_task(Environment.follow(resources, root=root))
         await asyncio.sleep(1)
         machine({"sys/fs/cgroup/work.slice/cpu.max": "plenty"})
-        await following
+        await asyncio.sleep(60)
+        assert resources.can_acquire({"cpu": 0.5})
         assert not resources.can_acquire({"cpu": 0.6})
+        machine({"sys/fs/cgroup/work.slice/cpu.max": "10000 100000"})
+        await asyncio.sleep(10)
+        assert not resources.can_acquire({"cpu": 0.2})
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
     run(main())
-    assert "cannot be read" in caplog.text
+    assert caplog.text.count("cannot be read") == 1

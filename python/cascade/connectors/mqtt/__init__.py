@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .constraints import (
         Change,
         ConstraintController,
+        ConstraintHandler,
         ConstraintManager,
         ConstraintResolver,
         ConstraintSync,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         ResourceManager,
         SigningKey,
         SyncStats,
+        Waiting,
     )
     from .events import GapEvent, LifecycleEvent, ResourceEvent, TaskStateEvent
     from .stats import Stats
@@ -48,6 +50,7 @@ __all__ = [
     "Connector",
     "ConstraintController",
     "ConstraintError",
+    "ConstraintHandler",
     "ConstraintManager",
     "ConstraintResolver",
     "ConstraintSync",
@@ -72,6 +75,7 @@ __all__ = [
     "TaskStateEvent",
     "TelemetryPublisher",
     "TopicError",
+    "Waiting",
     "Will",
     "__version__",
 ]
@@ -83,6 +87,7 @@ _LATER = {
     "constraints": (
         "Change",
         "ConstraintController",
+        "ConstraintHandler",
         "ConstraintManager",
         "ConstraintResolver",
         "ConstraintSync",
@@ -94,6 +99,7 @@ _LATER = {
         "ResourceManager",
         "SigningKey",
         "SyncStats",
+        "Waiting",
     ),
     "events": ("GapEvent", "LifecycleEvent", "ResourceEvent", "TaskStateEvent"),
     "stats": ("Stats",),

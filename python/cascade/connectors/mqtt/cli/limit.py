@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..constraints.controller import limit_params
+from ..errors import ConstraintError
 from .login import LOGGED_IN, Login
 from .steering import STEERING, ScopeArgument, Steering, TtlOption, seconds_to_live
 from .wording import meaning
@@ -78,6 +80,10 @@ def limit(
         )
         return
     limits = {**wanted, **_numbers(wanted), **_burst(burst)}
+    try:
+        limit_params(**limits)
+    except ConstraintError as error:
+        raise typer.BadParameter(str(error)) from None
     steering.give(
         who,
         lambda controller: controller.limit(scope, ttl=ttl_s, **limits),
@@ -97,15 +103,19 @@ def _numbers(wanted: Mapping[str, Any]) -> dict[str, Any]:
     if "concurrency" in wanted:
         numbers["concurrency"] = _number(wanted["concurrency"], "--concurrency", int)
     if "capacity" in wanted:
-        pairs = [pair.rpartition("=") for pair in wanted["capacity"]]
-        numbers["capacity"] = {
-            name: _number(amount, "--capacity", int if amount.isdecimal() else float) for name, _, amount in pairs
-        }
+        numbers["capacity"] = dict(map(_amount, wanted["capacity"]))
     return numbers
 
 
 def _burst(given: float | None) -> dict[str, float]:
     return {} if given is None else {"rate_capacity": int(given) if given.is_integer() else given}
+
+
+def _amount(pair: str) -> tuple[str, float]:
+    name, _, amount = pair.rpartition("=")
+    if not name:
+        raise typer.BadParameter(f"{pair!r} is not NAME=AMOUNT, like gpu=2", param_hint="--capacity")
+    return name, _number(amount, "--capacity", int if amount.isdecimal() else float)
 
 
 def _number(text: str, option: str, kind: type[int] | type[float]) -> float:

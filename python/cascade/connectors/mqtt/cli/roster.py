@@ -34,6 +34,13 @@ class Worker:
     """The constraints that it says it obeys; None where it has not said."""
     applied_at: float | None = None
 
+    def obeys(self, now: float) -> Sequence[Mapping[str, Any]] | None:
+        """Without what has ended since: a worker does not report that."""
+        if self.applied is None:
+            return None
+        ends = ((one, _number(one.get("expires_at"))) for one in self.applied)
+        return [one for one, end in ends if end is None or end > now]
+
     @property
     def lost(self) -> Mapping[str, int] | None:
         """Events that never left it; None where it has said nothing of that."""

@@ -119,7 +119,7 @@ def _figures(worker: Worker, listened_s: float) -> dict[str, Any]:
         "last_event": worker.last_event,
         "events_per_s": round(worker.events / listened_s, 2) if listened_s else None,
         "lost": worker.lost,
-        "obeys": worker.applied,
+        "obeys": worker.obeys(time.time()),
     }
 
 
@@ -132,7 +132,7 @@ def _row(worker: Worker, listened_s: float) -> tuple[str, ...]:
         _last(worker, now),
         f"{worker.events / listened_s:.1f}" if listened_s else "-",
         "-" if worker.lost is None else str(sum(worker.lost.values())),
-        "-" if worker.applied is None else _list(worker.applied),
+        "-" if (obeyed := worker.obeys(now)) is None else _list(obeyed),
     )
 
 
@@ -145,6 +145,6 @@ def _last(worker: Worker, now: float) -> str:
         return "-"
     body = worker.last_event
     what = body.get("state") or body.get("event") or body.get("action") or body.get("type")
-    name = body.get("task_id") or body.get("resource_name") or ""
+    name = body.get("task_name") or body.get("task_id") or body.get("resource_name") or ""
     ago = "" if worker.last_event_at is None else f"{span(now - worker.last_event_at)} ago "
     return printable(f"{ago}{what} {name}".strip())

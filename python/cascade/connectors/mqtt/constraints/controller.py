@@ -25,7 +25,7 @@ from .topics import ALL, own_topics, scope_topic
 if TYPE_CHECKING:
     from ..connector import MqttConnector
 
-__all__ = ["ConstraintController"]
+__all__ = ["ConstraintController", "limit_params"]
 
 # As controllers of the older form name them.
 _IDS = {"rate_limit": "ratelimit"}
@@ -93,19 +93,7 @@ class ConstraintController:
             rate_capacity: how many starts may come at once after a quiet time; by default one second's worth.
             capacity: so much of each resource: ``{"gpu": 2}``.
         """
-        params: dict[str, Mapping[str, Any]] = {}
-        if concurrency is not None:
-            params["concurrency"] = {"limit": concurrency}
-        if rate is not None:
-            params["rate_limit"] = {"rate": rate}
-        if rate_capacity is not None:
-            if rate is None:
-                raise ConstraintError("rate_capacity needs a rate", field="rate_capacity")
-            params["rate_limit"] = {"rate": rate, "capacity": rate_capacity}
-        if capacity is not None:
-            params["capacity"] = dict(capacity)
-        if not params:
-            raise ConstraintError("a limit needs concurrency, rate or capacity", field="params")
+        params = limit_params(concurrency=concurrency, rate=rate, rate_capacity=rate_capacity, capacity=capacity)
         return await self._put(scope, params, ttl)
 
     async def resume(self, scope: str = "global", *, types: Iterable[str] | None = ("pause",)) -> Change:
@@ -144,8 +132,6 @@ class ConstraintController:
             renewed(GlobalConstraint(f"{_IDS.get(kind, kind)}-{scope}", scope, kind, given, expires_at))
             for kind, given in params.items()
         ]
-        for constraint in new:
-            check_params(constraint)
         async with self._commanding:
             commands = await self._read(scope)
             await self._publish(commands.put(scope, new, self._now()))
@@ -198,6 +184,36 @@ class ConstraintController:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+
+def limit_params(
+    *,
+    concurrency: int | None = None,
+    rate: str | float | None = None,
+    rate_capacity: float | None = None,
+    capacity: Mapping[str, float] | None = None,
+) -> dict[str, Mapping[str, Any]]:
+    """The params of each type that ``ConstraintController.limit`` sets, checked.
+
+    Raises:
+        ConstraintError: what is asked for makes no sense; ``field`` names it.
+    """
+    params: dict[str, Mapping[str, Any]] = {}
+    if concurrency is not None:
+        params["concurrency"] = {"limit": concurrency}
+    if rate is not None:
+        params["rate_limit"] = {"rate": rate}
+    if rate_capacity is not None:
+        if rate is None:
+            raise ConstraintError("rate_capacity needs a rate", field="rate_capacity")
+        params["rate_limit"] = {"rate": rate, "capacity": rate_capacity}
+    if capacity is not None:
+        params["capacity"] = dict(capacity)
+    if not params:
+        raise ConstraintError("a limit needs concurrency, rate or capacity", field="params")
+    for kind, given in params.items():
+        check_params(GlobalConstraint(kind, "global", kind, given))
+    return params
 
 
 def _keys_of(sign: SigningKey | KeyFile | None) -> FindKey | None:

@@ -75,12 +75,15 @@ class Environment:
             but: resources to leave alone.
         """
         known: dict[str, float] = {}
+        is_readable = True
         while True:
             try:
-                found = cls.detect(root).capacity()
+                found, is_readable = cls.detect(root).capacity(), True
             except (OSError, ValueError):
-                _logger.exception("what the machine has cannot be read; %s stays", known or "it")
-                return
+                # A container may be in the middle of a change: the next look may tell.
+                if is_readable:
+                    _logger.exception("what the machine has cannot be read; %s stays", known or "it")
+                found, is_readable = {}, False
             for name, amount in found.items():
                 before = known.get(name)
                 if name in but or amount == before:
