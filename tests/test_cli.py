@@ -180,15 +180,19 @@ def kept_event(embedded_broker, prefix, new_observer):
     observer.publish(topic, b"", retain=True)
 
 
+def events(watch: Any) -> list[str]:
+    """Without what it tells of constraints: other tests leave some on the same broker."""
+    return [line for line in watch.lines if "node-1" in line]
+
+
 def test_watch_as_lines_for_a_reader(backend, embedded_broker, prefix, kept_event):
     with running("watch", prefix, "--backend", backend, "--broker", address(embedded_broker)) as watch:
-        # Constraints that other tests leave in force are told too.
-        told = eventually_blocking(lambda: [line for line in watch.lines if "node-1" in line])
+        eventually_blocking(lambda: events(watch))
         code, _ = watch.ctrl_c()
     assert code == 0
     clock = datetime.fromisoformat(kept_event["ts"]).astimezone().strftime("%H:%M:%S.250")
     # Nothing that somebody publishes reaches the terminal as a control character.
-    assert told == [f"{clock}  node-1  FAILED     build:wheel  12.5 ms  no \\x1b[31mspace\\x0aleft\n"]
+    assert events(watch) == [f"{clock}  node-1  FAILED     build:wheel  12.5 ms  no \\x1b[31mspace\\x0aleft\n"]
 
 
 def test_watch_as_json_prints_events_alone(backend, embedded_broker, prefix, kept_event, new_observer):
@@ -196,17 +200,12 @@ def test_watch_as_json_prints_events_alone(backend, embedded_broker, prefix, kep
     options = ["--json", "--backend", backend, "--broker", address(embedded_broker)]
     batch = [kept_event | {"seq": seq} for seq in (8, 9)]
     with running("watch", *options, CASCADE_PROJECT_ID=prefix) as watch:
-
-        def told() -> list[dict[str, Any]]:
-            # Constraints that other tests leave in force are told too.
-            return [said for said in map(json.loads, watch.lines) if "constraint" not in said]
-
-        eventually_blocking(told)
+        eventually_blocking(lambda: events(watch))
         new_observer(embedded_broker).publish(f"cascade/telemetry/local/{prefix}/r1/events/@batch", json.dumps(batch))
-        eventually_blocking(lambda: len(told()) >= 3)
+        eventually_blocking(lambda: len(events(watch)) >= 3)
         code, _ = watch.ctrl_c()
     assert code == 0
-    assert told() == [kept_event, *batch]
+    assert [json.loads(line) for line in events(watch)] == [kept_event, *batch]
 
 
 @pytest.mark.parametrize(
