@@ -2,6 +2,7 @@
 //! what it reads in them.
 #![no_main]
 
+#[allow(dead_code)]
 mod reference;
 
 use cascade_mqtt_core::batch::Batch;
