@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cascade_mqtt_core::packet::Publish;
 use cascade_mqtt_core::session::{Notice, REFUSED, Session, Violation};
-use cascade_mqtt_core::topic::matches;
+use cascade_mqtt_core::topic::{BATCH, matches, of_batch};
 
 use crate::decisions::Decisions;
 use crate::dice::Dice;
 use crate::ear::{ACK_TIMEOUT_MS, Heard, KEEP_ALIVE_MS, RETAINED_TIMEOUT_MS, hear, session};
 
-const FILTERS: [&str; 6] = ["a", "a/b", "a/#", "+/b", "#", "$share/g/a"];
-const TOPICS: [&str; 5] = ["a", "a/b", "c/b", "d", "$SYS/b"];
+const FILTERS: [&str; 8] = ["a", "a/b", "a/#", "+/b", "#", "$share/g/a", "a/+", "a/@batch"];
+const TOPICS: [&str; 7] = ["a", "a/b", "c/b", "d", "$SYS/b", "a/@batch", "a/b/@batch"];
 /// Identifiers above those of publishes.
 const FIRST_ID: u16 = 65_001;
 
@@ -25,10 +25,26 @@ struct Asked {
 struct Member {
     filter: &'static str,
     qos: u8,
+    /// It takes batches apart.
+    batches: bool,
     /// On this connection: SUBACK came, or was given up.
     told: bool,
     /// Granted, and the end of the retained messages was not told.
     gathering: bool,
+}
+
+impl Member {
+    /// What the broker holds for it.
+    fn filters(&self) -> impl Iterator<Item = String> {
+        let others = self.batches && !self.filter.ends_with('#') && !self.filter.ends_with(BATCH);
+        others.then(|| format!("{}{BATCH}", self.filter)).into_iter().chain([self.filter.to_owned()])
+    }
+
+    /// A batch is for those who match its events.
+    fn wants(&self, topic: &str) -> bool {
+        let of = of_batch(topic).filter(|_| self.batches && !self.filter.ends_with(BATCH));
+        matches(self.filter, of.unwrap_or(topic))
+    }
 }
 
 pub struct Broker<'a> {
@@ -147,8 +163,9 @@ impl<'a> Broker<'a> {
     fn subscribe(&mut self) {
         self.subscriptions += 1;
         let (filter, qos) = (FILTERS[self.dice.below(FILTERS.len())], self.dice.below(3) as u8);
-        self.members.insert(self.subscriptions, Member { filter, qos, told: false, gathering: false });
-        self.session.subscribe(self.now, self.subscriptions, filter.into(), qos, false);
+        let batches = self.dice.coin();
+        self.members.insert(self.subscriptions, Member { filter, qos, batches, told: false, gathering: false });
+        self.session.subscribe(self.now, self.subscriptions, filter.into(), qos, batches);
     }
 
     fn unsubscribe(&mut self) {
@@ -234,7 +251,7 @@ impl<'a> Broker<'a> {
     fn route(&mut self, message: &Publish<'_>) {
         let mut targets = Vec::new();
         self.session.route(self.now, message, &mut targets);
-        let matching = self.members.iter().filter(|(_, member)| matches(member.filter, message.topic));
+        let matching = self.members.iter().filter(|(_, member)| member.wants(message.topic));
         let matching: BTreeSet<u32> = matching.map(|(subscription, _)| *subscription).collect();
         let found: BTreeSet<u32> = targets.iter().copied().collect();
         assert_eq!(found.len(), targets.len(), "each once");
@@ -288,7 +305,7 @@ impl<'a> Broker<'a> {
         for packet in heard {
             match packet {
                 Heard::Subscribe { id, filter, qos } => {
-                    let members = self.members.values().filter(|member| member.filter == filter);
+                    let members = self.members.values().filter(|member| member.filters().any(|own| own == filter));
                     assert_eq!(members.map(|member| member.qos).max(), Some(qos), "as much as the most of them want");
                     self.asking_until_ms = self.now + ACK_TIMEOUT_MS + RETAINED_TIMEOUT_MS;
                     self.ask(id, filter, true);
@@ -322,8 +339,13 @@ impl<'a> Broker<'a> {
                     assert!(std::mem::take(&mut member.gathering), "once, after it was granted");
                 }
                 Notice::Unsubscribed { subscription } => assert!(self.leaving.remove(&subscription), "once"),
-                Notice::Unanswered { filter } => assert!(FILTERS.contains(&filter.as_str())),
-                Notice::BatchesRefused { .. } => panic!("nobody takes batches"),
+                Notice::BatchesRefused { filter } => {
+                    assert!(of_batch(&filter).is_some_and(|own| FILTERS.contains(&own)))
+                }
+                Notice::Unanswered { filter } => {
+                    let own = filter.strip_suffix(BATCH);
+                    assert!([Some(filter.as_str()), own].into_iter().flatten().any(|own| FILTERS.contains(&own)));
+                }
             }
         }
     }
@@ -348,7 +370,7 @@ impl<'a> Broker<'a> {
         self.tick();
         assert!(self.leaving.is_empty());
         assert!(self.members.values().all(|member| member.told && !member.gathering));
-        let wanted: BTreeSet<String> = self.members.values().map(|member| member.filter.to_owned()).collect();
+        let wanted: BTreeSet<String> = self.members.values().flat_map(Member::filters).collect();
         assert_eq!(self.held, wanted);
     }
 }

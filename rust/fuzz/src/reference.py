@@ -53,6 +53,19 @@ def hook(value: complex) -> list[float]:
     return [value.real, value.imag]
 
 
+class Last(complex):
+    """Once nobody has it any more, it changes what is being written."""
+
+    def __new__(cls, value: complex, dicts: list[dict[object, object]]) -> "Last":
+        last = super().__new__(cls, value)
+        last.dicts = dicts
+        return last
+
+    def __del__(self) -> None:
+        for items in self.dicts:
+            items.clear()
+
+
 def vandal(lists: list[list[object]], dicts: list[dict[object, object]]) -> object:
     """A ``default`` that changes all that is being written."""
 
@@ -65,7 +78,7 @@ def vandal(lists: list[list[object]], dicts: list[dict[object, object]]) -> obje
             elif items:
                 # Of the same size, which is what is looked at.
                 items.pop(next(iter(items)))
-                items[str(value)] = [value.imag]
+                items[str(value)] = Last(value, dicts)
         return [value.real]
 
     return default
