@@ -172,6 +172,15 @@ def test_floats_as_repr(codec: Codec, value: float) -> None:
     assert codec.encode(value) == repr(value).encode()
 
 
+@pytest.mark.parametrize("escaped", ['"', "\\", "\n", "\x00", "\x1f"])
+def test_escapes_anywhere_in_a_text(codec: Codec, escaped: str) -> None:
+    # Neighbours of what is escaped, among them a byte above 0x7F.
+    plain = "a !#[]\x7fü" * 10
+    for at in range(len(plain)):
+        for text in (plain[:at] + escaped + plain[at:], escaped + plain[:at] + escaped + escaped):
+            assert codec.encode([text]) == json.dumps([text], ensure_ascii=False).encode()
+
+
 @drawn
 @given(st.lists(st.text(alphabet=st.characters(exclude_categories=()))))
 def test_lone_surrogates(codec: Codec, texts: list[str]) -> None:

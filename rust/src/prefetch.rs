@@ -5,6 +5,18 @@ const LINE: usize = 64;
 /// More than this is not worth asking for.
 const MOST: usize = 1024;
 
+/// This byte will soon be read, and so will those about it.
+#[inline(always)]
+pub fn for_read(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, whatever the address.
+    unsafe {
+        std::arch::asm!("prefetcht0 [{}]", in(reg) at, options(nostack, preserves_flags, readonly))
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// These bytes will soon be written; another processor may have had them last.
 #[inline(always)]
 pub fn for_write(start: *const u8, bytes: usize) {

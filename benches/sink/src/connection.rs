@@ -3,7 +3,9 @@
 use std::{
     collections::HashSet,
     io::{self, ErrorKind, Read, Write},
+    os::fd::AsRawFd,
     path::Path,
+    ptr,
 };
 
 use mio::net::TcpStream;
@@ -15,11 +17,20 @@ use crate::{
 };
 
 const OUT_BYTES: usize = 256 * 1024;
+/// A rest of a QoS 0 message that is worth a call of its own to be dropped by the kernel.
+const DISCARDED_BYTES: usize = if cfg!(target_os = "linux") { 16 * 1024 } else { usize::MAX / 2 };
+/// Where that was worth it: what is read of the next message.
+const HEAD_BYTES: usize = 64;
+const ALL_BYTES: usize = usize::MAX / 2;
 
 pub struct Connection {
     stream: TcpStream,
     /// The start of a packet whose end has not arrived.
     carry: Vec<u8>,
+    /// Of a QoS 0 message the kernel drops: the bytes to come, and its size.
+    discarded: Option<(usize, usize)>,
+    /// What is read next, at most.
+    read_bytes: usize,
     out: Vec<u8>,
     written: usize,
     level: u8,
@@ -40,6 +51,8 @@ impl Connection {
         Self {
             stream,
             carry: Vec::new(),
+            discarded: None,
+            read_bytes: ALL_BYTES,
             out: Vec::new(),
             written: 0,
             level: 4,
@@ -56,23 +69,57 @@ impl Connection {
     /// Reads and answers until the socket has nothing more. `buffer` is shared by all connections.
     pub fn read(&mut self, buffer: &mut Vec<u8>, totals: &mut Totals) -> io::Result<()> {
         loop {
-            let kept = self.carry.len();
-            if kept * 2 > buffer.len() {
-                buffer.resize(kept * 4, 0);
-            }
-            let got = match self.stream.read(&mut buffer[kept..]) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(got) => got,
+            match self.read_once(buffer, totals) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            buffer[..kept].copy_from_slice(&self.carry);
-            let arrived = &buffer[..kept + got];
-            let used = self.take(arrived, totals)?;
-            self.carry.clear();
-            self.carry.extend_from_slice(&arrived[used..]);
+                done => done?,
+            }
             self.write()?;
+        }
+    }
+
+    fn read_once(&mut self, buffer: &mut Vec<u8>, totals: &mut Totals) -> io::Result<()> {
+        if let Some((left, size)) = self.discarded {
+            let left = left - self.discard(left)?;
+            self.discarded = (left > 0).then_some((left, size));
+            if left == 0 {
+                totals.publishes += 1;
+                totals.bytes += size as u64;
+                // Another one of that size: its head is all that need be read.
+                self.read_bytes = HEAD_BYTES;
+            }
+            return Ok(());
+        }
+        let kept = self.carry.len();
+        if kept * 2 > buffer.len() {
+            buffer.resize(kept * 4, 0);
+        }
+        let most = buffer.len().min(kept + self.read_bytes);
+        let got = match self.stream.read(&mut buffer[kept..most])? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            got => got,
+        };
+        self.read_bytes = ALL_BYTES;
+        buffer[..kept].copy_from_slice(&self.carry);
+        let arrived = &buffer[..kept + got];
+        let used = self.take(arrived, totals)?;
+        self.carry.clear();
+        let rest = &arrived[used..];
+        match wire::discardable_size(rest)? {
+            Some(size) if size >= rest.len() + DISCARDED_BYTES => self.discarded = Some((size - rest.len(), size)),
+            _ => self.carry.extend_from_slice(rest),
+        }
+        Ok(())
+    }
+
+    /// Drops what has arrived, at most so much, without having it copied; returns how much it was.
+    fn discard(&self, most: usize) -> io::Result<usize> {
+        // SAFETY: with MSG_TRUNC nothing is written to the buffer of a TCP socket (Linux tcp(7)).
+        let got = unsafe { libc::recv(self.stream.as_raw_fd(), ptr::null_mut(), most, libc::MSG_TRUNC) };
+        match usize::try_from(got) {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Ok(got) => Ok(got),
+            Err(_) => Err(io::Error::last_os_error()),
         }
     }
 

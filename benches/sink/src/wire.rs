@@ -27,13 +27,27 @@ impl Packet<'_> {
 
 /// The packet at the start of `bytes` and its size; `None` until it is whole.
 pub fn first_packet(bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>, Malformed> {
+    let Some((start, size)) = extent(bytes)? else { return Ok(None) };
+    Ok(bytes.get(start..size).map(|body| (Packet { first: bytes[0], body }, size)))
+}
+
+/// The size of the PUBLISH of QoS 0 at the start of `bytes`: nothing else of it has to be seen.
+pub fn discardable_size(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+    match bytes.first() {
+        Some(first) if first & 0xf6 == 0x30 => Ok(extent(bytes)?.map(|(_, size)| size)),
+        _ => Ok(None),
+    }
+}
+
+/// Where the body of the first packet begins, and its end; `None` until its length is there.
+#[inline(always)]
+fn extent(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
     let mut length = 0;
     for (place, byte) in bytes.iter().skip(1).take(4).enumerate() {
         length |= usize::from(byte & 0x7f) << (7 * place);
         if byte & 0x80 == 0 {
             let start = place + 2;
-            let size = start + length;
-            return Ok(bytes.get(start..size).map(|body| (Packet { first: bytes[0], body }, size)));
+            return Ok(Some((start, start + length)));
         }
     }
     if bytes.len() < 5 { Ok(None) } else { Err(Malformed) }
