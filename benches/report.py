@@ -11,7 +11,7 @@ __all__ = ["GROUPS", "OURS", "RATE", "REPORT", "Report", "Row", "native_is"]
 
 GROUPS = {
     "encode": "a dict to JSON bytes, no socket",
-    "publish_nowait": "calls from a plain loop until all have arrived; `call x dumps`: the call beside `orjson.dumps`",
+    "publish_nowait": "calls from a plain loop until all have arrived; `x dumps`: the call beside `orjson.dumps`",
     "await_publish": "the same through `await connector.publish(…)`",
     "qos1_acked": "QoS 1, until each is acknowledged and has arrived",
     "qos2_completed": "QoS 2, until each is completed (PUBCOMP) and has arrived once",

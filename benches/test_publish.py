@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -13,9 +12,8 @@ from cascade.connectors.mqtt import MqttConnector
 
 from .bench import Bench
 from .brokers import Running
-from .calls import beside_dumps
+from .calls import Spent, beside_dumps
 from .events import SIZES, TOPIC, Event, sized
-from .floors import seconds
 from .otherend import OtherEnd
 from .publishing import publish_each
 
@@ -31,15 +29,17 @@ def test_publish_nowait(connector: MqttConnector, backend: str, bench: Bench) ->
         assert await connector.flush(30) == 0
         await bench.far_end.arrived(count)
 
-    def in_calls(events: Sequence[Event]) -> float:
-        return seconds(lambda: publish_each(connector.publish_nowait, events))
+    def in_calls(events: Sequence[Event]) -> Spent:
+        start = Spent.now()
+        publish_each(connector.publish_nowait, events)
+        return start.until_now()
 
     bench.rate(
         backend,
         publish_all,
         events=count,
         floors=bench.floors.publishing(bench.all_events),
-        figures=lambda _: {"call x dumps": _call_ratio(bench, connector, backend, in_calls)},
+        figures=lambda _: _beside_dumps(bench, connector, backend, in_calls),
     )
 
 
@@ -53,20 +53,18 @@ def test_await_publish(connector: MqttConnector, backend: str, bench: Bench) -> 
         assert await connector.flush(30) == 0
         await bench.far_end.arrived(count)
 
-    async def awaited(events: Sequence[Event]) -> float:
-        start = time.perf_counter()
+    async def awaited(events: Sequence[Event]) -> Spent:
+        start = Spent.now()
         for event in events:
             await connector.publish(TOPIC, event)
-        return time.perf_counter() - start
+        return start.until_now()
 
     bench.rate(
         backend,
         publish_all,
         events=count,
         floors=bench.floors.publishing(bench.all_events),
-        figures=lambda _: {
-            "call x dumps": _call_ratio(bench, connector, backend, lambda events: bench.runner.run(awaited(events)))
-        },
+        figures=lambda _: _beside_dumps(bench, connector, backend, lambda events: bench.runner.run(awaited(events))),
     )
 
 
@@ -112,9 +110,9 @@ def test_through_a_broker(connect: Callable[..., MqttConnector], backend: str, b
         bench.rate(backend, publish_all, events=count, rounds=2, case=f"through {broker.name}")
 
 
-def _call_ratio(
-    bench: Bench, connector: MqttConnector, backend: str, publish_all: Callable[[Sequence[Event]], float]
-) -> float:
+def _beside_dumps(
+    bench: Bench, connector: MqttConnector, backend: str, publish_all: Callable[[Sequence[Event]], Spent]
+) -> dict[str, float]:
     events = bench.all_events if backend == "native" else bench.all_events[:20_000]
     return beside_dumps(publish_all, events, lambda: bench.runner.run(_flushed(connector)))
 
