@@ -601,3 +601,24 @@ def test_a_chain_of_tasks_that_start_the_next_one_does_not_grow():
         assert max(depth) <= 1
 
     at_site(scenario)
+
+
+def test_whoever_waits_when_the_gate_closes_is_told() -> None:
+    async def scenario(site: Site) -> None:
+        await site.begin_task("runs", requirements={"gpu": 1})
+        waits = await site.begin_task("waits", requirements={"gpu": 1})
+        site.gate.close()
+        site.gate.close()
+        late = await site.begin_task("late")
+        for task in (waits, late):
+            with pytest.raises(ConstraintError, match="closed"):
+                await task
+        assert site.gate.waiting() == []
+        assert site.gate.running() == 1
+        await site.end("runs")
+        assert site.resources.usage().get("gpu", 0) == 0
+        # Whoever shares the resources goes on.
+        await site.resources.acquire({"gpu": 1})
+        await site.resources.release({"gpu": 1})
+
+    at_site(scenario, {"gpu": 1})

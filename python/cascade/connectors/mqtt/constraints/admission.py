@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ConstraintError
 from .pool import LIMITS, checked
 from .units import Unit, around, lendable
 
@@ -168,12 +169,18 @@ class Admission:
             if name not in self.held and name not in self.units:
                 self._take(name, amount)
 
+    def closed_error(self) -> ConstraintError:
+        """What it gets where the gate closes before it is let in."""
+        return ConstraintError(f"the gate was closed before {self.name} could start")
+
     # --- within
 
     async def _resolved(self) -> Mapping[str, Any]:
         return await self._gate.resolver.amounts(self._wanted, self._results, task=self, run_id=self.run_id)
 
     async def _wait(self) -> None:
+        if self._gate.closed:
+            raise self.closed_error()
         line, is_blocked = self._resources.line, False
         place = line.ticket(within=sum(1 for _ in around(self)))
         while True:

@@ -158,7 +158,8 @@ class Gate:
             metadata: goes into each event.
 
         Raises:
-            ConstraintError: on entering; an amount that cannot be resolved, or more than the machine has.
+            ConstraintError: on entering; an amount that cannot be resolved, more than the machine has, or the gate is
+                closed.
         """
         name = task if isinstance(task, str) else task.name
         if requirements is None:
@@ -194,10 +195,21 @@ class Gate:
         return len(self._running)
 
     def close(self) -> None:
-        """Leave the manager, when nobody waits any more: no change is heard of. A second call does nothing."""
-        if self._charge in self.resources.line.before_look:
-            self.resources.line.before_look.remove(self._charge)
-            self.manager.remove_listener(self.resources.line.look_soon)
+        """Leave the manager: no change is heard of, nobody is let in any more, and who waits gets a ConstraintError.
+
+        Tasks that run are left alone. A second call does nothing.
+        """
+        if self.closed:
+            return
+        self.resources.line.before_look.remove(self._charge)
+        self.manager.remove_listener(self.resources.line.look_soon)
+        for admission in list(self._waiting):
+            self.resources.line.refuse(admission, admission.closed_error())
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._charge not in self.resources.line.before_look
 
     # --- for its admissions
 

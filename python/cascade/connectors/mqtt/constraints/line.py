@@ -101,6 +101,12 @@ class Line:
         self._drop(request.alike, place)
         self.look_soon()
 
+    def refuse(self, request: Request, error: Exception) -> None:
+        """End the wait of this one with an error; nothing where it does not wait."""
+        for waiter in self._lanes.get(request.alike, {}).values():
+            if waiter.request is request and not waiter.is_gone():
+                waiter.future.set_exception(error)
+
     def look_soon(self) -> None:
         """Look when whoever has changed something is through; to be called after each change."""
         if self._look_is_due or not self._lanes:
