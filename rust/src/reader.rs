@@ -13,6 +13,7 @@ use crate::inbox::Inbox;
 use crate::outbox::{Ack, Mismatch};
 use crate::packet::{self, Incoming, Publish};
 use crate::session::{IdSet, Session};
+use crate::sync;
 use crate::topic;
 use crate::transport::Stream;
 
@@ -333,6 +334,7 @@ impl Reader {
         }
         let mut outcome = Ok(());
         for some in self.acknowledged.chunks(LOCKED_ACKS) {
+            sync::let_others_in();
             let mut outbox = core.outbox.lock();
             for &(ack, id) in some {
                 outcome = outcome.and(outbox.acknowledge(ack, id).map(|_| ()));

@@ -6,6 +6,7 @@ use std::io;
 use crate::compression;
 use crate::core::Core;
 use crate::outbox::{Pending, Segment, Span};
+use crate::sync;
 use crate::transport::Stream;
 
 /// No connector writes more than this in one turn of the I/O thread.
@@ -163,7 +164,13 @@ fn take_tracked(core: &Core) -> Option<(Current, usize)> {
             core.outbox.lock().begin(segment);
         }
     }
-    let span = core.outbox.lock().take_acknowledged()?;
+    let mut span = core.outbox.lock().take_acknowledged()?;
+    loop {
+        sync::let_others_in();
+        if !core.outbox.lock().lengthen(&mut span) {
+            break;
+        }
+    }
     let start = span.start;
     Some((Current::Tracked(span), start))
 }

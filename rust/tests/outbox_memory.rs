@@ -49,9 +49,10 @@ fn offer(outbox: &mut Outbox, payload: &[u8], qos: u8) -> Result<(u32, bool), Re
 
 /// Write the next QoS 1 frames; their identifiers.
 fn send(outbox: &mut Outbox) -> Vec<u16> {
-    let Some(span) = outbox.take_acknowledged() else {
+    let Some(mut span) = outbox.take_acknowledged() else {
         return Vec::new();
     };
+    while outbox.lengthen(&mut span) {}
     let mut bytes = &span.bytes[span.start..span.end];
     let mut ids = Vec::new();
     while let Some((Incoming::Publish(publish), size)) = packet::parse(bytes, 4 * MIB).unwrap() {

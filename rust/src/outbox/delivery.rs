@@ -5,6 +5,9 @@ use super::intake::TAKE_BYTES;
 use super::segment;
 use super::{Ack, Alarm, DropReason, Outbox, Outcome, Pending, Segment, Span};
 
+/// Frames that get their identifiers under one hold of the lock, so that no publisher waits long for it.
+const LOCKED_FRAMES: usize = 64;
+
 impl Outbox {
     /// Take the next QoS 0 segment to write; it comes back through `written` or `give_back`.
     pub fn take_telemetry(&mut self) -> Option<Segment> {
@@ -63,11 +66,16 @@ impl Outbox {
         }
         loop {
             if self.in_flight.unfinished() {
-                return self.in_flight.next_span(self.window(), usize::MAX);
+                return self.in_flight.next_span(self.window(), LOCKED_FRAMES);
             }
             let segment = self.take_unsent()?;
             self.begin(segment);
         }
+    }
+
+    /// Let a span grow by the frames that follow it at once; false where it has ended.
+    pub fn lengthen(&mut self, span: &mut Span) -> bool {
+        !self.poison.is_probing() && self.in_flight.lengthen(span, self.window(), LOCKED_FRAMES)
     }
 
     /// The next segment of QoS 1 and 2 to send, where it is its turn; it comes back through `begin`.

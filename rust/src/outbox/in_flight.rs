@@ -210,6 +210,24 @@ impl InFlight {
         span
     }
 
+    /// Let a span grow by the frames that follow it at once, `most` of them; false where it has ended.
+    pub fn lengthen(&mut self, span: &mut Span, window: Window, most: usize) -> bool {
+        let follows =
+            |sent: &Sent| sent.entries.get(sent.next).is_some_and(|e| !e.dead && e.offset as usize == span.end);
+        if self.sending != Some(span.number) || !self.segments.get(&span.number).is_some_and(follows) {
+            return false;
+        }
+        // Else the buffer would be the writer's, and stamping it would copy it.
+        span.bytes = Arc::default();
+        let next = self.next_span(window, most);
+        let grown = next.is_some();
+        match next {
+            Some(next) => *span = Span { start: span.start, ..next },
+            None => span.bytes = Arc::clone(&self.segments[&span.number].bytes),
+        }
+        grown
+    }
+
     /// Where the segment being sent has nothing left to send, go on to the next one.
     fn advance(&mut self) {
         while let Some(number) = self.sending {

@@ -7,8 +7,9 @@ use super::segment::{self, Entry, PROCESS_BYTES, Segment};
 use super::{Alarm, Cause, DropReason, Intake, Lane, Message, OnFull, Outbox, Outcome, Pending, Rejection};
 use crate::packet;
 
-/// A busy writer is woken, or a lingering one ends its wait, when a lane holds this much.
-pub const TAKE_BYTES: usize = 96 * 1024;
+/// A busy writer is woken, or a lingering one ends its wait, when a lane holds this much: nearly a whole buffer, because
+/// each wake costs the publisher a call to the kernel.
+pub const TAKE_BYTES: usize = 224 * 1024;
 
 impl Outbox {
     pub fn open(&mut self) {

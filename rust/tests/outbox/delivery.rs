@@ -1,6 +1,6 @@
 //! What the writer is given: bytes, order, identifiers, replay, marks.
 
-use cascade_mqtt_core::outbox::{DropReason, OnFull, Outbox, Outcome, Pending, Rejection};
+use cascade_mqtt_core::outbox::{DropReason, OnFull, Outbox, Outcome, Pending, Rejection, Span};
 
 use crate::queue::{Frame, Sample, check_account, frames, opened, puback, send};
 
@@ -52,6 +52,33 @@ fn the_window_bounds_what_is_in_flight() {
     assert_eq!(numbers(&next), [4, 5]);
     assert_eq!(next.iter().map(|frame| frame.packet_id).collect::<Vec<_>>(), [3, 1], "the longest unused first");
     check_account(&outbox);
+}
+
+#[test]
+fn a_span_grows_by_what_follows_it_at_once() {
+    let mut outbox = filled(1, 70, 1_000);
+    let token = Sample::new(70, 1, 20).offer_tracked(&mut outbox, true).unwrap().0;
+    (71..300).for_each(|number| drop(Sample::new(number, 1, 20).offer(&mut outbox).unwrap()));
+    let mut span = outbox.take_acknowledged().unwrap();
+    let of = |span: &Span| numbers(&frames(&span.bytes[span.start..span.end]));
+    assert_eq!(of(&span), (0..64).collect::<Vec<_>>(), "as many as one hold of the lock has time for");
+    assert!(outbox.withdraw(token));
+    assert!(outbox.lengthen(&mut span));
+    assert_eq!(of(&span), (0..70).collect::<Vec<_>>(), "up to the gap");
+    assert!(!outbox.lengthen(&mut span));
+    outbox.retain(span);
+    // A window that is full ends it as well.
+    let mut span = outbox.take_acknowledged().unwrap();
+    while outbox.lengthen(&mut span) {}
+    assert_eq!(of(&span), (71..300).collect::<Vec<_>>());
+    outbox.retain(span);
+    let mut narrow = filled(1, 100, 64);
+    let mut span = narrow.take_acknowledged().unwrap();
+    assert!(!narrow.lengthen(&mut span));
+    assert_eq!(of(&span).len(), 64);
+    narrow.retain(span);
+    check_account(&outbox);
+    check_account(&narrow);
 }
 
 #[test]

@@ -120,7 +120,7 @@ pub fn opened_with(queued_bytes: usize, in_flight: usize, in_flight_qos2: usize,
 
 /// Write the next frames above QoS 0.
 pub fn send(outbox: &mut Outbox) -> Vec<Frame> {
-    let Some(span) = outbox.take_acknowledged() else {
+    let Some(span) = take_acknowledged(outbox, false) else {
         return Vec::new();
     };
     let found = frames(&span.bytes[span.start..span.end]);
@@ -157,11 +157,13 @@ fn number_of(event: &[u8]) -> u64 {
     number.parse().expect("a number")
 }
 
-/// As the writer does it, where batches are compressed.
+/// As the writer does it.
 pub fn take_acknowledged(outbox: &mut Outbox, compress: bool) -> Option<Span> {
     if compress && let Some(mut segment) = outbox.take_unsent() {
         segment.pack(compression::shorten);
         outbox.begin(segment);
     }
-    outbox.take_acknowledged()
+    let mut span = outbox.take_acknowledged()?;
+    while outbox.lengthen(&mut span) {}
+    Some(span)
 }
