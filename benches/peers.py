@@ -225,7 +225,7 @@ class RumqttcLoop:
         raise NotImplementedError
 
     async def publish(self, events: Events, qos: int) -> None:
-        publish_each(lambda topic, event: self._publisher.publish(topic, event, qos), events)
+        publish_each(self._publisher.publish, events, qos)
 
     async def close(self) -> None:
         self._publisher.close()

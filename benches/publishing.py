@@ -14,8 +14,8 @@ __all__ = ["publish_each"]
 _PAUSE_S = 0.0005
 
 
-def publish_each(publish: Callable[[str, Any], bool], events: Iterable[Any]) -> None:
+def publish_each(publish: Callable[[str, Any, int], bool], events: Iterable[Any], qos: int = 0) -> None:
     """Hand over every event, waiting while ``publish`` answers that its queue is full."""
     for event in events:
-        while not publish(TOPIC, event):
+        while not publish(TOPIC, event, qos):
             time.sleep(_PAUSE_S)

@@ -47,7 +47,7 @@ def _acknowledged(
             for event in bench.events(count):
                 await connector.publish(TOPIC, event, qos)
         else:
-            publish_each(partial(connector.publish_nowait, qos=qos), bench.events(count))
+            publish_each(connector.publish_nowait, bench.events(count), qos)
         assert await connector.flush(30) == 0
         assert connector.stats().acknowledged - before == count
         assert bench.far_end.counts().publishes == count

@@ -70,8 +70,8 @@ def test_in_turn(connectors: list[MqttConnector], backend: str, bench: Bench) ->
     async def publish_all() -> None:
         in_turn = itertools.cycle([connector.publish_nowait for connector in connectors])
 
-        def publish(topic: str, event: Any) -> bool:
-            return next(in_turn)(topic, event)
+        def publish(topic: str, event: Any, qos: int) -> bool:
+            return next(in_turn)(topic, event, qos)
 
         publish_each(publish, bench.events(count))
         assert sum(await asyncio.gather(*(connector.flush(30) for connector in connectors))) == 0

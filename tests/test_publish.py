@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import sys
 import threading
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -94,8 +96,82 @@ async def test_the_payload_is_taken_at_the_call(connected, peer):
     assert [packet.payload for packet in peer.published()] == [b'{"n":1}', b"one"]
 
 
-async def test_publish_is_a_coroutine_function(new_connector, peer):
-    assert asyncio.iscoroutinefunction(new_connector(peer).publish)
+async def test_the_publish_methods_look_the_same_before_and_after_connecting(new_connector, peer):
+    connector = new_connector(peer)
+    bare = repr(connector.publish), repr(connector.publish_nowait)
+    await connector.connect()
+    await connector.publish("t", "x")
+    for method, known in (
+        (connector.publish, MqttConnector.publish),
+        (connector.publish_nowait, MqttConnector.publish_nowait),
+    ):
+        assert inspect.signature(method) == inspect.signature(known.__get__(connector))
+        assert (method.__name__, method.__doc__, method.__self__) == (known.__name__, known.__doc__, connector)
+    assert [text.split()[2] for text in bare] == ["MqttConnector.publish", "MqttConnector.publish_nowait"]
+    assert repr(connector.publish).startswith("<bound method MqttConnector.publish of")
+    for test in (asyncio.iscoroutinefunction, inspect.iscoroutinefunction):
+        assert test(connector.publish)
+        assert not test(connector.publish_nowait)
+    assert weakref.ref(connector.publish_nowait) is not None
+
+
+async def test_what_publish_returns_is_a_coroutine(connected, peer):
+    connector = await connected(peer)
+    loop = asyncio.get_running_loop()
+    coroutine = connector.publish("t", 1)
+    assert asyncio.iscoroutine(coroutine)
+    assert inspect.isawaitable(coroutine)
+    assert await coroutine is None
+    assert await asyncio.create_task(connector.publish("t", 2)) is None
+    assert await asyncio.gather(connector.publish("t", 3), connector.publish("t", 4)) == [None, None]
+    assert await asyncio.wait_for(connector.publish("t", 5), 5) is None
+    other_thread = asyncio.run_coroutine_threadsafe
+    assert await asyncio.to_thread(lambda: other_thread(connector.publish("t", 6), loop).result(5)) is None
+    await eventually(lambda: len(peer.published()) == 6)
+    assert [packet.payload for packet in peer.published()] == [b"1", b"2", b"3", b"4", b"5", b"6"]
+    cancelled = asyncio.create_task(connector.publish("t", 7))
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    unused = connector.publish("t", 8)
+    with pytest.raises(KeyError, match="in"):
+        unused.throw(KeyError("thrown in"))
+    unused.close()
+
+
+async def test_arguments_by_name_and_wrong_ones(connected, peer):
+    connector = await connected(peer)
+    # Names that were made at run time are other objects than those of the code.
+    late = {"".join(["q", "os"]): 1, "".join(["ret", "ain"]): True}
+    for publish in (connector.publish, connector.publish_nowait):
+        for call in (
+            lambda publish=publish: publish(topic="t", payload="x", qos=1, retain=True),
+            lambda publish=publish: publish("t", "x", retain=True, qos=1),
+            lambda publish=publish: publish("t", "x", 1, True),
+            lambda publish=publish: publish("t", "x", **late),
+            lambda publish=publish: publish.__call__("t", payload="x", qos=1, retain=True),
+        ):
+            assert await call() is None if publish == connector.publish else call() is True
+        for wrong, why in (
+            (lambda publish=publish: publish("t"), "missing 1 required positional argument: 'payload'"),
+            (lambda publish=publish: publish(), "missing 2 required positional arguments"),
+            (lambda publish=publish: publish("t", "x", 0, False, None), "takes from 3 to 5 positional arguments"),
+            (lambda publish=publish: publish("t", "x", topic="u"), "multiple values for argument 'topic'"),
+            (lambda publish=publish: publish("t", "x", qos=0, ack=True), "unexpected keyword argument 'ack'"),
+        ):
+            with pytest.raises(TypeError, match=why):
+                wrong()
+    await eventually(lambda: len(peer.published()) == 10)
+    assert {(p.topic, p.payload, p.qos, p.retain) for p in peer.published()} == {("t", b"x", 1, True)}
+
+
+async def test_methods_kept_from_before_connecting_publish_as_well(new_connector, peer):
+    connector = new_connector(peer)
+    publish, publish_nowait = connector.publish, connector.publish_nowait
+    await connector.connect()
+    await publish("t", "kept")
+    assert publish_nowait("t", "kept too")
+    await eventually(lambda: len(peer.published()) == 2)
 
 
 def first_step_completes(connector: MqttConnector) -> None:

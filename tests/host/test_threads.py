@@ -39,7 +39,7 @@ def test_handlers_and_finalizers_that_publish(run_program, peer):
     counts = said["counts"]
     assert said["left"] == 0
     assert said["submitted"] == sum(counts.values())
-    assert said["acknowledged"] == sum(counts.values()) - counts["refused"]
+    assert said["acknowledged"] == sum(counts.values()) - counts["refused"], said["stats"]
     eventually_blocking(lambda: len(peer.published()) == said["acknowledged"])
 
 

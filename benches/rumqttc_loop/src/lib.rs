@@ -52,10 +52,8 @@ impl Publisher {
     fn publish(&self, topic: &str, payload: &Bound<'_, PyAny>, qos: u8) -> PyResult<bool> {
         let qos = rumqttc::qos(qos).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let mut bytes = Vec::with_capacity(512);
-        let mut desk = Desk::take(payload.py());
-        let encoded = encode_payload(payload, None, MAX_BYTES, &mut desk.shapes, &mut bytes);
-        desk.put_back();
-        encoded.map_err(|error| PyValueError::new_err(format!("{error:?}")))?;
+        let encode = |desk: &mut Desk| encode_payload(payload, None, MAX_BYTES, &mut desk.shapes, &mut bytes);
+        Desk::at(payload.py(), encode).map_err(|error| PyValueError::new_err(format!("{error:?}")))?;
         match self.client.try_publish(topic, qos, false, bytes) {
             Ok(()) => Ok(true),
             Err(ClientError::TryRequest(_)) if self.thread.is_some() => Ok(false),

@@ -45,27 +45,34 @@ impl Lane {
         self.segments.back().is_some_and(|tail| tail.has_room(frame_len) && tail.growth(frame_len) <= room)
     }
 
-    /// The segment to append a frame to, or an event to its open batch; the caller appends exactly that.
+    /// The segment to append a frame to, or an event to its open batch; the caller appends exactly that. `room`: what may
+    /// be allocated for it, as it was found; 0, nothing need be.
     #[inline(always)]
     pub fn tail_for(&mut self, frame_len: usize, room: usize, next_number: &mut u64) -> &mut Segment {
+        if room > 0 {
+            self.enlarge(frame_len, room, next_number);
+        }
+        // It may have been passed over when all it held was protected.
+        self.first_droppable = self.first_droppable.min(self.segments.len() - 1);
+        self.bytes += frame_len;
+        self.live += 1;
+        self.segments.back_mut().expect("there is one where nothing need be allocated")
+    }
+
+    #[inline(never)]
+    fn enlarge(&mut self, frame_len: usize, room: usize, next_number: &mut u64) {
         if !self.takes_more(frame_len, room) {
             let segment = Segment::new(*next_number, frame_len, room);
             *next_number += 1;
             self.allocated += segment.allocated();
             self.segments.push_back(segment);
         }
-        // It may have been passed over when all it held was protected.
-        self.first_droppable = self.first_droppable.min(self.segments.len() - 1);
         let tail = self.segments.back_mut().expect("pushed above");
-        let growth = tail.growth(frame_len);
-        if growth > 0 {
+        if tail.growth(frame_len) > 0 {
             let before = tail.allocated();
             tail.reserve(frame_len);
             self.allocated += tail.allocated() - before;
         }
-        self.bytes += frame_len;
-        self.live += 1;
-        tail
     }
 
     /// The oldest segment. An open batch at its end goes on in one of its own where that fits in `room`.

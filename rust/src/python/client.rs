@@ -10,11 +10,12 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBool, PyByteArray, PyDict, PyString};
 
+use super::completed::Completed;
 use super::inbox::{Decode, Inbox};
 use super::intake::{self, Intake};
 use super::notifier::Notifier;
 use super::options::{Options, duration};
-use super::publisher::Publisher;
+use super::publisher::{Answer, Publisher};
 use crate::clock;
 use crate::config::Will;
 use crate::core::{Command, Core};
@@ -90,15 +91,26 @@ impl Client {
     }
 
     /// `publish_nowait` as one callable; `refused` is called with the code of what is not queued, unless
-    /// `said` holds 1 there, and `elsewhere` with the whole call in a forked child.
+    /// `said` holds 1 there, and `method` with the whole call in a forked child, or where the arguments are wrong.
     fn publisher<'py>(
         &self,
         py: Python<'py>,
         refused: Py<PyAny>,
         said: Py<PyByteArray>,
-        elsewhere: Py<PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        Bound::new(py, Publisher::new(self.intake.clone_ref(py), refused, said, elsewhere))?.getattr("publish_nowait")
+        method: Py<PyAny>,
+    ) -> PyResult<Bound<'py, Publisher>> {
+        Publisher::make(py, self.intake.clone_ref(py), Answer::Now { refused, said }, method)
+    }
+
+    /// `publish`, likewise; `not_queued` returns the awaitable for what is not queued, by code and arguments.
+    fn awaitable_publisher<'py>(
+        &self,
+        py: Python<'py>,
+        not_queued: Py<PyAny>,
+        method: Py<PyAny>,
+    ) -> PyResult<Bound<'py, Publisher>> {
+        let answer = Answer::Awaitable { completed: Completed::make(py)?, not_queued };
+        Publisher::make(py, self.intake.clone_ref(py), answer, method)
     }
 
     /// In a forked child: nothing that is published goes to what the parent has.

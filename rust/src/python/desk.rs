@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyInt, PyString};
 
 use super::encode::Shapes;
 use crate::topic;
@@ -20,26 +20,29 @@ pub struct Desk {
     pub buffer: Vec<u8>,
     pub shapes: Shapes,
     pub topic: Topic,
+    pub levels: Levels,
 }
 
 impl Desk {
-    /// This thread's, unless a call around this one has it.
+    /// Do something at this thread's, unless a call around this one has it.
     #[inline(always)]
-    pub fn take(py: Python<'_>) -> Box<Self> {
-        DESK.take().unwrap_or_else(|| Self::new(py))
+    pub fn at<R>(py: Python<'_>, work: impl FnOnce(&mut Self) -> R) -> R {
+        // Finding what is the thread's takes a call: once for both ways.
+        DESK.with(|place| {
+            let mut desk = place.take().unwrap_or_else(|| Self::new(py));
+            let done = work(&mut desk);
+            if desk.buffer.capacity() > BUFFER_BYTES {
+                desk.buffer = Vec::new();
+            }
+            place.set(Some(desk));
+            done
+        })
     }
 
     #[cold]
     pub fn new(py: Python<'_>) -> Box<Self> {
-        Box::new(Self { buffer: Vec::new(), shapes: Shapes::new(py), topic: Topic(None) })
-    }
-
-    #[inline(always)]
-    pub fn put_back(mut self: Box<Self>) {
-        if self.buffer.capacity() > BUFFER_BYTES {
-            self.buffer = Vec::new();
-        }
-        DESK.set(Some(self));
+        let (buffer, shapes) = (Vec::new(), Shapes::new(py));
+        Box::new(Self { buffer, shapes, topic: Topic(None), levels: Levels::new(py) })
     }
 }
 
@@ -64,5 +67,23 @@ impl Topic {
         topic::check_name(name).map_err(|error| error.to_string())?;
         self.0 = Some((string.clone().unbind(), name.as_bytes()));
         Ok(())
+    }
+}
+
+/// The ints 0, 1 and 2, which are the same objects everywhere: a quality of service that need not be asked for its value.
+pub struct Levels([Py<PyInt>; 3]);
+
+impl Levels {
+    fn new(py: Python<'_>) -> Self {
+        Self([0u8, 1, 2].map(|level| PyInt::new(py, level).unbind()))
+    }
+
+    /// None for what is no quality of service (MQTT 3.1.1 section 4.3).
+    #[inline(always)]
+    pub fn of(&self, qos: &Bound<'_, PyAny>) -> Option<u8> {
+        match self.0.iter().position(|level| level.as_ptr() == qos.as_ptr()) {
+            Some(level) => Some(level as u8),
+            None => qos.extract().ok().filter(|level| *level <= 2),
+        }
     }
 }

@@ -76,10 +76,7 @@ impl Intake {
         if self.is_left() {
             return Ok(Err(Rejection::Forked));
         }
-        let mut desk = Desk::take(topic.py());
-        let offered = self.offer_from(&mut desk, &Call { topic, payload, qos, retain }, priority, track);
-        desk.put_back();
-        offered
+        Desk::at(topic.py(), |desk| self.offer_from(desk, &Call { topic, payload, qos, retain }, priority, track))
     }
 
     #[inline(always)]
@@ -90,15 +87,13 @@ impl Intake {
         priority: bool,
         track: bool,
     ) -> PyResult<Result<u32, Rejection>> {
-        let Desk { buffer, shapes, topic: known } = desk;
+        let Desk { buffer, shapes, topic: known, levels } = desk;
         let name = match known.name(topic) {
             Ok(name) => name,
             Err(why) => return Ok(self.refuse(Rejection::InvalidTopic, why)),
         };
-        // QoS 0 or absent is the common case, and asks nothing of the interpreter.
-        let level = match qos.map_or(Ok(0), PyAnyMethods::extract::<u8>) {
-            Ok(level) if level <= 2 => level,
-            _ => return Ok(self.refuse(Rejection::InvalidQos, "qos must be 0, 1 or 2".into())),
+        let Some(level) = qos.map_or(Some(0), |qos| levels.of(qos)) else {
+            return Ok(self.refuse(Rejection::InvalidQos, "qos must be 0, 1 or 2".into()));
         };
         let default = self.default.as_ref().map(|default| default.bind(topic.py()));
         buffer.clear();

@@ -1,6 +1,7 @@
 //! The Python module `cascade.connectors.mqtt._native`.
 
 mod client;
+mod completed;
 pub mod decode;
 pub mod desk;
 mod dispatch;
@@ -21,6 +22,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<inbox::Inbox>()?;
     module.add_class::<notifier::Notifier>()?;
     module.add_class::<publisher::Publisher>()?;
+    module.add_class::<completed::Completed>()?;
     module.add_function(wrap_pyfunction!(leave_to_parent, module)?)?;
     module.add_function(wrap_pyfunction!(encode::encode, module)?)?;
     module.add_function(wrap_pyfunction!(decode::decode, module)?)?;

@@ -5,7 +5,7 @@ Nothing here raises for the network's sake, and nothing blocks. Everything is
 thread-safe except that one ``Inbox`` belongs to one consumer.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Literal, final
 
 from .backends.base import RawStats
@@ -58,11 +58,18 @@ class Inbox:
 
 @final
 class Publisher:
-    """``publish_nowait`` without a Python frame; keeps what it calls, and so the connector, alive."""
+    """A publish method without a Python frame; it looks like the method, and keeps the connector alive as that does."""
 
-    def publish_nowait(self, topic: Any, payload: Any, qos: int = 0, retain: bool = False) -> bool:
-        """Queue one message; what is refused goes to ``refused`` by its code, whose result is returned,
-        and in a forked child the call goes ``elsewhere``."""
+    def __call__(self, topic: Any, payload: Any, qos: int = 0, retain: bool = False) -> Any: ...
+
+@final
+class Completed(Coroutine[Any, Any, None]):
+    """A coroutine that has come to its end, with None."""
+
+    def __await__(self) -> Generator[Any, Any]: ...
+    def send(self, value: Any, /) -> Any: ...
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
+    def close(self) -> None: ...
 
 @final
 class Client:
@@ -77,9 +84,13 @@ class Client:
     def stop(self, timeout_s: float, goodbye: bool) -> None: ...
     def publish(self, topic: Any, payload: Any, qos: int, retain: bool, priority: bool = False) -> int: ...
     def publish_tracked(self, topic: Any, payload: Any, qos: int, retain: bool) -> tuple[int, int]: ...
-    def publisher(
-        self, refused: Callable[[int], bool], said: bytearray, elsewhere: Callable[..., bool]
-    ) -> Callable[..., bool]: ...
+    def publisher(self, refused: Callable[[int], bool], said: bytearray, method: Callable[..., bool]) -> Publisher:
+        """Queue one message; what is refused goes to ``refused`` by its code, whose result is returned,
+        and in a forked child the call goes to ``method``."""
+
+    def awaitable_publisher(self, not_queued: Callable[..., Awaitable[None]], method: Callable[..., Any]) -> Publisher:
+        """The same, with a ``Completed`` for what is queued, and what ``not_queued`` returns for what is not."""
+
     def leave_to_parent(self) -> None: ...
     def rejection_detail(self) -> str: ...
     def withdraw(self, token: int) -> bool: ...

@@ -296,7 +296,9 @@ class MqttConnector:
 
     def _need_lifecycle(self) -> Lifecycle:
         self._after_fork = None
-        self._need_link()
+        link = self._need_link()
+        if self._offer is None:
+            self._shorten(link)
         assert self._lifecycle is not None
         return self._lifecycle
 
@@ -321,14 +323,21 @@ class MqttConnector:
         link = self._publishing_link()
         if link is None:
             return FORKED
-        self._offer = link.backend.publish
-        if type(self).publish_nowait is _PUBLISH_NOWAIT:
-            # Neither overridden nor patched: the backend may save the frame of that method. Not through __dict__:
-            # that would make all attributes slower to find.
-            self.publish_nowait = link.backend.publisher(  # type: ignore[method-assign]
-                self._refused, link.refusals.said, _PUBLISH_NOWAIT.__get__(self)
-            )
+        self._shorten(link)
         return link.backend.publish(topic, payload, qos, retain, priority)
+
+    def _shorten(self, link: Link) -> None:
+        """Let the backend save the frames of the publish methods, unless they are overridden or patched."""
+        self._offer = link.backend.publish
+        # Not through __dict__: that would make all attributes slower to find.
+        if type(self).publish_nowait is _PUBLISH_NOWAIT:
+            now = link.backend.publisher(self._refused, link.refusals.said, _PUBLISH_NOWAIT.__get__(self))
+            if now is not None:
+                self.publish_nowait = now  # type: ignore[method-assign]
+        if type(self).publish is _PUBLISH:
+            awaitable = link.backend.awaitable_publisher(self._not_queued, _PUBLISH.__get__(self))
+            if awaitable is not None:
+                self.publish = awaitable  # type: ignore[method-assign]
 
     async def _not_queued(self, code: int, topic: str, payload: Any, qos: int, retain: bool) -> None:
         if code == QUEUE_FULL and self._options.on_full == "wait":
@@ -356,6 +365,7 @@ class MqttConnector:
             self._lifecycle,
             self._offer,
             self.__dict__.pop("publish_nowait", None),
+            self.__dict__.pop("publish", None),
         )
         link = self._link
         was_open = self._after_fork is not None or (link is not None and link.state not in ("closing", "closed"))
@@ -372,3 +382,4 @@ class MqttConnector:
 
 
 _PUBLISH_NOWAIT = MqttConnector.publish_nowait
+_PUBLISH = MqttConnector.publish

@@ -211,10 +211,7 @@ pub fn encode<'py>(
     limit: usize,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let mut out = Vec::with_capacity(512);
-    let mut desk = Desk::take(value.py());
-    let encoded = encode_payload(value, default, limit, &mut desk.shapes, &mut out);
-    desk.put_back();
-    match encoded {
+    match Desk::at(value.py(), |desk| encode_payload(value, default, limit, &mut desk.shapes, &mut out)) {
         Ok(_) => Ok(PyBytes::new(value.py(), &out)),
         Err(EncodeError::Unserialisable(why)) => Err(PyValueError::new_err(why)),
         Err(EncodeError::TooLarge) => Err(PyOverflowError::new_err(format!("the payload is over {limit} bytes"))),

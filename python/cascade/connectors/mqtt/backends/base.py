@@ -156,12 +156,22 @@ class Backend(Protocol):
         follows for the token when the code is 0."""
 
     def publisher(
-        self, refused: Callable[[int], bool], said: bytearray, elsewhere: Callable[..., bool]
-    ) -> Callable[..., bool]:
-        """``MqttConnector.publish_nowait`` as one callable, as cheap as this backend can make it.
+        self, refused: Callable[[int], bool], said: bytearray, method: Callable[..., bool]
+    ) -> Callable[..., bool] | None:
+        """``MqttConnector.publish_nowait`` as one callable that looks like ``method``, which is the method itself, or
+        None where that is as cheap.
 
         ``refused`` is called with the code of a message that is not queued, unless ``said`` holds 1 at that
-        index, which stands for False; ``elsewhere`` with all arguments, after ``leave_to_parent``.
+        index, which stands for False; ``method`` with all arguments, after ``leave_to_parent``.
+        """
+
+    def awaitable_publisher(
+        self, not_queued: Callable[..., Awaitable[None]], method: Callable[..., Any]
+    ) -> Callable[..., Any] | None:
+        """``MqttConnector.publish``, likewise.
+
+        It takes the message at the call. ``not_queued`` is called with the code of one that is not queued and all
+        arguments, and returns what is to be awaited.
         """
 
     def leave_to_parent(self) -> None:

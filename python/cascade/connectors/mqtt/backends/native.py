@@ -37,6 +37,7 @@ class NativeBackend:
         self.publish = client.publish
         self.publish_tracked = client.publish_tracked
         self.publisher = client.publisher
+        self.awaitable_publisher = client.awaitable_publisher
         self.leave_to_parent = client.leave_to_parent
         self.rejection_detail = client.rejection_detail
         self.withdraw = client.withdraw

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any, Literal, cast
 
@@ -72,18 +72,11 @@ class PythonBackend:
     def publish_tracked(self, topic: Any, payload: Any, qos: int, retain: bool) -> tuple[int, int]:
         return self._submit(topic, payload, qos, retain, True, track=True)
 
-    def publisher(
-        self, refused: Callable[[int], bool], said: bytearray, elsewhere: Callable[..., bool]
-    ) -> Callable[..., bool]:
-        publish = self.publish
+    def publisher(self, refused: Callable[[int], bool], said: bytearray, method: Callable[..., bool]) -> None:
+        return None
 
-        def publish_nowait(topic: Any, payload: Any, qos: int = 0, retain: bool = False) -> bool:
-            if self._left.is_set():
-                return elsewhere(topic, payload, qos, retain)
-            code = publish(topic, payload, qos, retain, False)
-            return not code or (not said[code] and refused(code))
-
-        return publish_nowait
+    def awaitable_publisher(self, not_queued: Callable[..., Awaitable[None]], method: Callable[..., Any]) -> None:
+        return None
 
     def leave_to_parent(self) -> None:
         self._left.set()

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ __all__ = ["ConstraintController", "limit_params"]
 
 # As controllers of the older form name them.
 _IDS = {"rate_limit": "ratelimit"}
+# The connection keeps the time of a SUBSCRIBE in milliseconds.
+_ROUNDING_S = 0.01
 _WEEK_S = 7 * 86_400.0
 
 
@@ -139,8 +142,8 @@ class ConstraintController:
 
     async def _read(self, scope: str | None) -> PlainCommands | SignedCommands:
         """What the broker retains for a scope, or at all."""
-        commands = self._new_commands()
-        board, through = commands.board, asyncio.get_running_loop().create_future()
+        commands, loop = self._new_commands(), asyncio.get_running_loop()
+        board, through = commands.board, loop.create_future()
 
         def heard(topic: str, payload: Any) -> None:
             now = self._now()
@@ -162,16 +165,21 @@ class ConstraintController:
             begun=lambda: board.begin_round(self._now()),
             ended=ended,
         )
+        deadline = loop.time() + self._connector._options.timeout_s
         rounds.start()
+        complete = refused = False
         try:
-            async with asyncio.timeout(self._connector._options.timeout_s):
-                complete = await through
-        except TimeoutError:
-            raise ConfirmationError("the broker does not say what it retains", may_arrive=False) from None
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    complete = await through
+                    # A subscription that nobody answered ends as one that is refused, but not before its time is over.
+                    refused = not complete and loop.time() < deadline - _ROUNDING_S
         finally:
             rounds.stop()
-        if not complete:
+        if refused:
             raise SubscribeError("the broker does not let this controller read constraints")
+        if not complete:
+            raise ConfirmationError("the broker does not say what it retains", may_arrive=False)
         board.settle(math.inf)
         return commands
 
