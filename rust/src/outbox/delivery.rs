@@ -185,11 +185,11 @@ impl Outbox {
             return if self.may_probe() { Pending::Worth } else { Pending::Nothing };
         }
         let blocked = self.window_full();
-        let telemetry = self.lanes[0].pending(TAKE_BYTES);
+        let telemetry = self.pending_in(0);
         let tracked = match blocked {
             true => Pending::Nothing,
             false if self.in_flight.unfinished() => Pending::Worth,
-            false => self.lanes[1].pending(TAKE_BYTES),
+            false => self.pending_in(1),
         };
         let pending = telemetry.max(tracked);
         let alarm = match pending {
@@ -200,6 +200,17 @@ impl Outbox {
         // With the window full, an acknowledgement ends the wait, not a producer.
         self.alarms = [alarm, if blocked { Alarm::Off } else { alarm }];
         pending
+    }
+
+    /// What there is to write in one lane.
+    pub(super) fn pending_in(&self, which: usize) -> Pending {
+        // Of a small queue the writer does not wait to see the most.
+        match self.lanes[which].pending(TAKE_BYTES.min(self.limits.queued_bytes / 4)) {
+            Pending::Little if self.limits.queued_events.is_some_and(|cap| self.queued_events() >= cap / 4) => {
+                Pending::Worth
+            }
+            pending => pending,
+        }
     }
 
     fn close_what_is_due(&mut self, now_ms: u64) {

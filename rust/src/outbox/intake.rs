@@ -3,13 +3,13 @@
 //! There are two ways in, and what they share is inlined into both: left to the compiler, calls cost a message alone 2 %.
 
 use super::batch;
-use super::segment::{self, Entry, PROCESS_BYTES, Segment};
+use super::segment::{self, Entry, PROCESS_BYTES, SEGMENT_BYTES, Segment};
 use super::{Alarm, Cause, DropReason, Intake, Lane, Message, OnFull, Outbox, Outcome, Pending, Rejection};
 use crate::packet;
 
-/// A busy writer is woken, or a lingering one ends its wait, when a lane holds this much: nearly a whole buffer, because
-/// each wake costs the publisher a call to the kernel.
-pub const TAKE_BYTES: usize = 224 * 1024;
+/// A busy writer is woken, or a lingering one ends its wait, when a lane holds this much: three buffers, because each wake
+/// costs the publisher a call to the kernel, and more would leave the processor's cache.
+pub const TAKE_BYTES: usize = 3 * SEGMENT_BYTES;
 
 impl Outbox {
     pub fn open(&mut self) {
@@ -165,7 +165,7 @@ impl Outbox {
         let wake = match self.alarms[which] {
             Alarm::Off => false,
             Alarm::Any => true,
-            Alarm::Full => self.lanes[which].pending(TAKE_BYTES) == Pending::Worth,
+            Alarm::Full => self.pending_in(which) == Pending::Worth,
         };
         if wake {
             self.alarms = [Alarm::Off; 2];

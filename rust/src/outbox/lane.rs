@@ -232,19 +232,17 @@ impl Lane {
         true
     }
 
-    /// Nothing more joins what is here.
+    /// Nothing more joins what is here, and none of it waits for more.
     pub fn seal(&mut self) {
         self.close_batch();
-        if let Some(tail) = self.segments.back_mut() {
-            tail.sealed = true;
-        }
+        self.segments.iter_mut().for_each(|segment| segment.sealed = true);
     }
 
     pub fn pending(&self, worth_bytes: usize) -> Pending {
         match self.segments.front() {
             None => Pending::Nothing,
             Some(front) if front.live == 0 => Pending::Nothing,
-            Some(front) if front.sealed || self.segments.len() > 1 || self.is_worth(worth_bytes) => Pending::Worth,
+            Some(front) if front.sealed || self.is_worth(worth_bytes) => Pending::Worth,
             Some(_) => Pending::Little,
         }
     }

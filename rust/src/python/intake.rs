@@ -39,6 +39,10 @@ impl Intake {
     }
 }
 
+/// The token, 0 unless tracked, or why there is none. Raises only what must stop the program, such as a
+/// KeyboardInterrupt in a hook: boxed, so that what every call returns fits into registers.
+pub type Offered = Result<Result<u32, Rejection>, Box<PyErr>>;
+
 /// What `publish` was called with.
 struct Call<'a, 'py> {
     topic: &'a Bound<'py, PyAny>,
@@ -61,8 +65,6 @@ impl Intake {
         self.left.load(Ordering::Relaxed)
     }
 
-    /// The token, 0 unless tracked, or why not. Raises only what must stop the program, such as a
-    /// KeyboardInterrupt in a hook.
     #[inline]
     pub fn offer(
         &self,
@@ -72,7 +74,7 @@ impl Intake {
         retain: Option<&Bound<'_, PyAny>>,
         priority: bool,
         track: bool,
-    ) -> PyResult<Result<u32, Rejection>> {
+    ) -> Offered {
         if self.is_left() {
             return Ok(Err(Rejection::Forked));
         }
@@ -86,7 +88,7 @@ impl Intake {
         &Call { topic, payload, qos, retain }: &Call<'_, '_>,
         priority: bool,
         track: bool,
-    ) -> PyResult<Result<u32, Rejection>> {
+    ) -> Offered {
         let Desk { buffer, shapes, topic: known, levels } = desk;
         let name = match known.name(topic) {
             Ok(name) => name,
@@ -104,7 +106,7 @@ impl Intake {
         }
         let form = match encoded {
             Ok(form) => form,
-            Err(error) => return self.refuse_payload(error),
+            Err(stop) => return self.refuse_payload(*stop),
         };
         let message = Message {
             topic: name,
@@ -132,7 +134,7 @@ impl Intake {
     }
 
     #[cold]
-    fn refuse_payload(&self, error: EncodeError) -> PyResult<Result<u32, Rejection>> {
+    fn refuse_payload(&self, error: EncodeError) -> Offered {
         match error {
             EncodeError::TooLarge => {
                 let why = format!("the payload is over {} bytes", self.max_message_bytes);
@@ -141,7 +143,7 @@ impl Intake {
             EncodeError::Unserialisable(why) => Ok(self.refuse(Rejection::Unserialisable, why)),
             EncodeError::Interrupt(error) => {
                 let _: Result<u32, _> = self.refuse(Rejection::Unserialisable, "interrupted".into());
-                Err(error)
+                Err(Box::new(error))
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What the writer is given: bytes, order, identifiers, replay, marks.
 
-use cascade_mqtt_core::outbox::{DropReason, OnFull, Outbox, Outcome, Pending, Rejection, Span};
+use cascade_mqtt_core::outbox::{DropReason, Limits, OnFull, Outbox, Outcome, Pending, Rejection, Span};
 
-use crate::queue::{Frame, Sample, check_account, frames, opened, puback, send};
+use crate::queue::{Frame, Sample, check_account, frames, limits, opened, puback, send};
 
 const ROOM: usize = 16 << 20;
 
@@ -79,6 +79,23 @@ fn a_span_grows_by_what_follows_it_at_once() {
     narrow.retain(span);
     check_account(&outbox);
     check_account(&narrow);
+}
+
+#[test]
+fn the_writer_is_woken_by_a_quarter_of_a_small_queue() {
+    let small_in_events = Limits { queued_events: Some(40), ..limits(ROOM, 10, 10, OnFull::Wait) };
+    let small_in_bytes = limits(64 * 1024, 10, 10, OnFull::Wait);
+    for (limits, worth) in [(small_in_events, 10), (small_in_bytes, 25)] {
+        let mut outbox = Outbox::new(limits);
+        outbox.open();
+        outbox.connected(false);
+        let wakes = |outbox: &mut Outbox, number| Sample::new(number, 0, 650).offer(outbox).unwrap().1;
+        assert!(!wakes(&mut outbox, 0), "nobody sleeps");
+        assert_eq!(outbox.pending(0), Pending::Little);
+        let woken = (1..40).find(|number| wakes(&mut outbox, *number));
+        assert_eq!(woken, Some(worth - 1));
+        assert_eq!(outbox.pending(0), Pending::Worth);
+    }
 }
 
 #[test]

@@ -21,12 +21,14 @@ impl<'py> Encoder<'_, 'py> {
         loop {
             let upcoming = items.upcoming();
             let mut written = 0;
+            let mut end = self.out.next();
             for (slot, item) in self.shapes.slots(shape, place).iter_mut().zip(upcoming) {
-                if !leaf(py, &mut self.out, slot, *item)? {
-                    break;
-                }
+                let Some(further) = leaf(py, &mut self.out, end, slot, *item)? else { break };
+                end = further;
                 written += 1;
             }
+            // SAFETY: that is where the last of them ended.
+            unsafe { self.out.go_on_at(end) };
             let next = upcoming.get(written).copied();
             items.pass(written);
             place += written;
@@ -43,7 +45,11 @@ impl<'py> Encoder<'_, 'py> {
             let (key, value) = unsafe { (Bound::from_borrowed_ptr(py, key), Bound::from_borrowed_ptr(py, value)) };
             shape = self.shapes.with(shape, place, key.as_ptr());
             match self.shapes.slots(shape, place).first() {
-                Some(slot) => self.out.blocks(slot.key())?,
+                Some(slot) => {
+                    let end = self.out.blocks(self.out.next(), slot.key())?;
+                    // SAFETY: where it ended.
+                    unsafe { self.out.go_on_at(end) };
+                }
                 None => {
                     if place == 0 {
                         self.out.short(b"{")?;
@@ -88,48 +94,54 @@ impl<'py> Encoder<'_, 'py> {
     }
 }
 
-/// Write key and value if the key is that of the slot and the value one that cannot run code; false if not.
+/// Write key and value at `next` if the key is that of the slot and the value one that cannot run code: what is the next
+/// from then on, or None if not.
 #[inline(always)]
-fn leaf(py: Python<'_>, out: &mut Buffer, slot: &mut Slot, Item { key, value }: Item) -> Result<bool, Stop> {
+fn leaf(
+    py: Python<'_>,
+    out: &mut Buffer,
+    next: *mut u8,
+    slot: &mut Slot,
+    Item { key, value }: Item,
+) -> Result<Option<*mut u8>, Stop> {
     if !slot.is(key) {
-        return Ok(false);
+        return Ok(None);
     }
     if slot.holds(value) {
-        out.blocks(slot.whole())?;
-        return Ok(true);
+        return out.blocks(next, slot.whole()).map(Some);
     }
-    let start = out.len();
+    let start = out.length_at(next);
     // SAFETY: key and value are borrowed from a dict, and nothing here runs Python code or takes memory of the
     // garbage collector's: all types are exact.
-    unsafe {
+    let next = unsafe {
         let class = ffi::Py_TYPE(value);
         if class == &raw mut ffi::PyUnicode_Type {
-            let Some(ascii) = text::ascii(value) else { return Ok(false) };
-            out.blocks_and_quoted(slot.key(), ascii)?;
+            let Some(ascii) = text::ascii(value) else { return Ok(None) };
+            out.blocks_and_quoted(next, slot.key(), ascii)?
         } else if class == &raw mut ffi::PyLong_Type {
-            let Some(small) = number::small_int(value) else { return Ok(false) };
-            out.blocks_and_plain(slot.key(), itoa::Buffer::new().format(small).as_bytes())?;
+            let Some(small) = number::small_int(value) else { return Ok(None) };
+            out.blocks_and_plain(next, slot.key(), itoa::Buffer::new().format(small).as_bytes())?
         } else if class == &raw mut ffi::PyFloat_Type {
             let value = ffi::PyFloat_AS_DOUBLE(value);
             if !number::is_common(value) {
-                return Ok(false);
+                return Ok(None);
             }
-            out.blocks_and_plain(slot.key(), zmij::Buffer::new().format_finite(value).as_bytes())?;
+            out.blocks_and_plain(next, slot.key(), zmij::Buffer::new().format_finite(value).as_bytes())?
         } else if value == ffi::Py_None() {
-            out.blocks_and_plain(slot.key(), b"null")?;
+            out.blocks_and_plain(next, slot.key(), b"null")?
         } else if value == ffi::Py_True() {
-            out.blocks_and_plain(slot.key(), b"true")?;
+            out.blocks_and_plain(next, slot.key(), b"true")?
         } else if value == ffi::Py_False() {
-            out.blocks_and_plain(slot.key(), b"false")?;
+            out.blocks_and_plain(next, slot.key(), b"false")?
         } else {
-            return Ok(false);
+            return Ok(None);
         }
-    }
+    };
     if slot.is_hopeful() {
-        // SAFETY: it is still there.
-        slot.remember(unsafe { Bound::from_borrowed_ptr(py, value) }, out.since(start));
+        // SAFETY: the value is still there, and the bytes are written.
+        unsafe { slot.remember(Bound::from_borrowed_ptr(py, value), out.since(start, next)) };
     }
-    Ok(true)
+    Ok(Some(next))
 }
 
 #[cold]

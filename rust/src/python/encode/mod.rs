@@ -33,7 +33,7 @@ pub enum EncodeError {
 }
 
 /// Boxed, so that the many results on the way of an event fit into a register.
-type Stop = Box<EncodeError>;
+pub type Stop = Box<EncodeError>;
 type Encoded = Result<(), Stop>;
 
 /// What became of a payload.
@@ -54,28 +54,28 @@ pub fn encode_payload(
     limit: usize,
     shapes: &mut Shapes,
     out: &mut Vec<u8>,
-) -> Result<Form, EncodeError> {
+) -> Result<Form, Stop> {
     if value.is_exact_instance_of::<PyDict>() {
         encode_json(value, default, limit, shapes, out).map(|()| Form::Json)
     } else if let Ok(string) = value.cast::<PyString>() {
         match text::utf8(string) {
             Some(utf8) => append(utf8, limit, out),
-            None => append(&text::replaced(string).map_err(|stop| *stop)?, limit, out),
+            None => append(&text::replaced(string)?, limit, out),
         }
     } else if let Ok(bytes) = value.cast::<PyBytes>() {
         append(bytes.as_bytes(), limit, out)
     } else if value.is_none() {
         Ok(Form::AsItIs)
-    } else if let Some(bytes) = special::buffer(value, limit).map_err(|stop| *stop)? {
+    } else if let Some(bytes) = special::buffer(value, limit)? {
         append(bytes.as_bytes(), limit, out)
     } else {
         encode_json(value, default, limit, shapes, out).map(|()| Form::Json)
     }
 }
 
-fn append(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<Form, EncodeError> {
+fn append(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<Form, Stop> {
     if bytes.len() > limit {
-        return Err(EncodeError::TooLarge);
+        return Err(Box::new(EncodeError::TooLarge));
     }
     out.extend_from_slice(bytes);
     Ok(Form::AsItIs)
@@ -91,7 +91,7 @@ pub fn encode_json(
     limit: usize,
     shapes: &mut Shapes,
     out: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
+) -> Encoded {
     let start = out.len();
     let mut encoder = Encoder { out: Buffer::new(std::mem::take(out), limit), default, shapes };
     let encoded = match exact::<PyDict>(value) {
@@ -100,10 +100,7 @@ pub fn encode_json(
     };
     let encoded = encoded.and_then(|()| encoder.out.finish());
     *out = encoder.out.into_inner();
-    encoded.map_err(|stop| {
-        out.truncate(start);
-        *stop
-    })
+    encoded.inspect_err(|_| out.truncate(start))
 }
 
 struct Encoder<'a, 'py> {
@@ -213,8 +210,10 @@ pub fn encode<'py>(
     let mut out = Vec::with_capacity(512);
     match Desk::at(value.py(), |desk| encode_payload(value, default, limit, &mut desk.shapes, &mut out)) {
         Ok(_) => Ok(PyBytes::new(value.py(), &out)),
-        Err(EncodeError::Unserialisable(why)) => Err(PyValueError::new_err(why)),
-        Err(EncodeError::TooLarge) => Err(PyOverflowError::new_err(format!("the payload is over {limit} bytes"))),
-        Err(EncodeError::Interrupt(error)) => Err(error),
+        Err(stop) => Err(match *stop {
+            EncodeError::Unserialisable(why) => PyValueError::new_err(why),
+            EncodeError::TooLarge => PyOverflowError::new_err(format!("the payload is over {limit} bytes")),
+            EncodeError::Interrupt(error) => error,
+        }),
     }
 }
