@@ -91,7 +91,7 @@ def test_threads(connector: MqttConnector, backend: str, bench: Bench, threads: 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("backend", ["native"], indirect=True)
 def test_threads_by_size(connector: MqttConnector, backend: str, bench: Bench, size: str, threads: int) -> None:
-    events = sized(SIZES[size], min(80_000_000 // SIZES[size], 60_000))
+    events = sized(SIZES[size], min(80_000_000 // SIZES[size], 200_000))
     _from_threads(connector, backend, bench, events, threads, f", {size}")
 
 

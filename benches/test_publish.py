@@ -75,7 +75,7 @@ def test_await_publish(connector: MqttConnector, backend: str, bench: Bench) -> 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("backend", ["native"], indirect=True)
 def test_sizes(connector: MqttConnector, backend: str, bench: Bench, size: str, ascii_only: bool) -> None:
-    count = min(80_000_000 // SIZES[size], 60_000)
+    count = min(80_000_000 // SIZES[size], 200_000)
     make = partial(sized, SIZES[size], count, ascii_only=ascii_only)
     made: list[list[Event]] = [make()]
     encoded = [*map(orjson.dumps, made[0])]

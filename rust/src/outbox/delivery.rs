@@ -1,7 +1,7 @@
 //! The writer's side of an outbox: what is taken, what comes back, and how each event ends.
 
 use super::in_flight::{Mismatch, Progress, Window};
-use super::intake::TAKE_BYTES;
+use super::intake::{TAKE_BYTES, TAKE_LARGE_BYTES};
 use super::segment;
 use super::{Ack, Alarm, DropReason, Outbox, Outcome, Pending, Segment, Span};
 
@@ -204,8 +204,10 @@ impl Outbox {
 
     /// What there is to write in one lane.
     pub(super) fn pending_in(&self, which: usize) -> Pending {
+        let lane = &self.lanes[which];
+        let worth = if lane.mean_bytes() > 1024 { TAKE_LARGE_BYTES } else { TAKE_BYTES };
         // Of a small queue the writer does not wait to see the most.
-        match self.lanes[which].pending(TAKE_BYTES.min(self.limits.queued_bytes / 4)) {
+        match lane.pending(worth.min(self.limits.queued_bytes / 4)) {
             Pending::Little if self.limits.queued_events.is_some_and(|cap| self.queued_events() >= cap / 4) => {
                 Pending::Worth
             }

@@ -7,9 +7,11 @@ use super::segment::{self, Entry, PROCESS_BYTES, SEGMENT_BYTES, Segment};
 use super::{Alarm, Cause, DropReason, Intake, Lane, Message, OnFull, Outbox, Outcome, Pending, Rejection};
 use crate::packet;
 
-/// A busy writer is woken, or a lingering one ends its wait, when a lane holds this much: three buffers, because each wake
-/// costs the publisher a call to the kernel, and more would leave the processor's cache.
+/// A busy writer is woken, or a lingering one ends its wait, when a lane holds this much. Each wake costs the publisher a
+/// call to the kernel: three buffers of small messages.
 pub const TAKE_BYTES: usize = 3 * SEGMENT_BYTES;
+/// Of messages above 1 KiB, which cost more themselves, nearly one buffer: more would leave the processor's cache.
+pub const TAKE_LARGE_BYTES: usize = SEGMENT_BYTES - SEGMENT_BYTES / 8;
 
 impl Outbox {
     pub fn open(&mut self) {

@@ -247,6 +247,11 @@ impl Lane {
         }
     }
 
+    /// What an event takes here, 0 where there is none.
+    pub fn mean_bytes(&self) -> usize {
+        self.bytes.checked_div(self.live).unwrap_or(0)
+    }
+
     /// Whether there is so much beside the open batch.
     pub fn is_worth(&self, bytes: usize) -> bool {
         self.bytes >= bytes && self.bytes - self.segments.back().map_or(0, Segment::open_len) >= bytes
