@@ -80,10 +80,7 @@ fn encoded(
     limit: usize,
     out: &mut Vec<u8>,
 ) -> std::result::Result<(), EncodeError> {
-    let mut desk = Desk::take(value.py());
-    let encoded = encode_json(value, Some(hook), limit, &mut desk.shapes, out);
-    desk.put_back();
-    encoded
+    Desk::at(value.py(), |desk| encode_json(value, Some(hook), limit, &mut desk.shapes, out)).map_err(|stop| *stop)
 }
 
 fn text(json: &[u8]) -> &str {

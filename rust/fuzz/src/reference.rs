@@ -28,7 +28,7 @@ pub fn fallback(py: Python<'_>) -> &Bound<'_, PyModule> {
 /// With nothing remembered of other payloads: an input must do the same when it is run again.
 pub fn afresh(run: impl FnOnce(Python<'_>)) {
     Python::attach(|py| {
-        Desk::new(py).put_back();
+        Desk::at(py, |desk| *desk = *Desk::new(py));
         Box::<Templates>::default().put_back();
         run(py);
     });

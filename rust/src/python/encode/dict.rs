@@ -15,6 +15,9 @@ impl<'py> Encoder<'_, 'py> {
         let py = dict.py();
         let depth = deeper(depth)?;
         let size = dict.len();
+        if size == 0 {
+            return self.out.plain(b"{}", b',');
+        }
         let mut items = Items::of(dict, self.shapes.direct);
         let mut shape = items.upcoming().first().map_or(UNKNOWN, |first| self.shapes.find(first.key, size));
         let mut place = 0;
@@ -57,7 +60,11 @@ impl<'py> Encoder<'_, 'py> {
                     self.key(&key)?;
                 }
             }
-            self.value(&value, depth)?;
+            // What a leaf is not is most often a dict.
+            match exact(&value) {
+                Some(dict) => self.dict(dict, depth)?,
+                None => self.value(&value, depth)?,
+            }
             // If a hook took them out of the dict, this is their end, and what runs then may change it again.
             drop((key, value));
             if dict.len() != size {
