@@ -94,7 +94,9 @@ class Outbox:
                 self._tracked[message.token] = message
             lane = self._lanes[message.lane]
             if isinstance(message, Batch):
-                self._bytes += lane.append_event(message)
+                # First the call, in which a signal's handler may publish, and then the sum.
+                grown = lane.append_event(message)
+                self._bytes += grown
             else:
                 self._bytes += message.size
                 lane.append(message)
