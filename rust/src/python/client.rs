@@ -72,12 +72,7 @@ impl Client {
         priority: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = topic.py();
-        match self
-            .intake
-            .get()
-            .offer(topic, payload, Some(qos), Some(retain), priority, false)
-            .map_err(|error| *error)?
-        {
+        match self.intake.get().offer(topic, payload, Some(qos), Some(retain), priority, false)? {
             // False is 0, and the interpreter tests it without a call.
             Ok(_) => Ok(PyBool::new(py, false).to_owned().into_any()),
             Err(rejection) => Ok((rejection as u8).into_pyobject(py)?.into_any()),
@@ -91,8 +86,7 @@ impl Client {
         qos: &Bound<'_, PyAny>,
         retain: &Bound<'_, PyAny>,
     ) -> PyResult<(u8, u32)> {
-        let offered =
-            self.intake.get().offer(topic, payload, Some(qos), Some(retain), true, true).map_err(|error| *error)?;
+        let offered = self.intake.get().offer(topic, payload, Some(qos), Some(retain), true, true)?;
         Ok(offered.map_or_else(|rejection| (rejection as u8, 0), |token| (0, token)))
     }
 

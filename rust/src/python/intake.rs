@@ -40,8 +40,8 @@ impl Intake {
 }
 
 /// The token, 0 unless tracked, or why there is none. Raises only what must stop the program, such as a
-/// KeyboardInterrupt in a hook: boxed, so that what every call returns fits into registers.
-pub type Offered = Result<Result<u32, Rejection>, Box<PyErr>>;
+/// KeyboardInterrupt in a hook.
+pub type Offered = PyResult<Result<u32, Rejection>>;
 
 /// What `publish` was called with.
 struct Call<'a, 'py> {
@@ -143,7 +143,7 @@ impl Intake {
             EncodeError::Unserialisable(why) => Ok(self.refuse(Rejection::Unserialisable, why)),
             EncodeError::Interrupt(error) => {
                 let _: Result<u32, _> = self.refuse(Rejection::Unserialisable, "interrupted".into());
-                Err(Box::new(error))
+                Err(error)
             }
         }
     }

@@ -135,11 +135,7 @@ impl Publisher {
         // SAFETY: as the caller says.
         let (topic, payload) = unsafe { (Borrowed::from_ptr(py, topic), Borrowed::from_ptr(py, payload)) };
         let (qos, retain) = unsafe { (Borrowed::from_ptr_or_opt(py, qos), Borrowed::from_ptr_or_opt(py, retain)) };
-        let offered = self
-            .intake
-            .get()
-            .offer(&topic, &payload, qos.as_deref(), retain.as_deref(), false, false)
-            .map_err(|error| *error)?;
+        let offered = self.intake.get().offer(&topic, &payload, qos.as_deref(), retain.as_deref(), false, false)?;
         match (&self.answer, offered) {
             (Answer::Now { .. }, Ok(_)) => Ok(PyBool::new(py, true).to_owned().into_any()),
             (Answer::Awaitable { completed, .. }, Ok(_)) => Ok(completed.bind(py).clone().into_any()),

@@ -32,7 +32,7 @@ pub struct Buffer {
     bytes: Vec<u8>,
     /// The length that must not be exceeded.
     end: usize,
-    /// Where the next byte goes: one field that each append reads and writes.
+    /// Where the next byte goes.
     next: *mut u8,
     /// One comparison tells that there is room and that the limit is far.
     easy: *mut u8,
